@@ -1,0 +1,208 @@
+"""A call, as agent code sees it: audio in, audio out, events; no packet, no peer connection.
+
+An agent is ``async def agent(call: Call) -> None``. It runs in the call's own task: returning hangs up,
+and being cancelled means that the call is over.
+
+Layer: shell (Trio).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import attrs
+import trio
+
+from voicegate.audio import PlayoutQueue
+
+__all__ = [
+    "Agent",
+    "AudioFrame",
+    "AudioOutput",
+    "Call",
+    "CallEvent",
+    "Connected",
+    "EndCause",
+    "Interruption",
+]
+
+AUDIO_IN_FRAMES: Final = 250
+"""Frames (20 ms each) that wait for a slow agent; then the oldest is dropped: old speech helps nobody."""
+
+EVENT_LIMIT: Final = 64
+"""Events that wait for a slow agent; then new ones are dropped, so that one who reads none costs no memory."""
+
+_AHEAD_SECONDS: Final = 2.0
+"""`AudioOutput.send` lets this much audio queue up before it waits: it rides out a stall of the agent."""
+
+
+class EndCause(Enum):
+    """Why a call ended; the values are what the API and the metrics show."""
+
+    CLIENT_HANGUP = "client_hangup"
+    """The client hung up over HTTP."""
+    CLIENT_CLOSED = "client_closed"
+    """The client said goodbye on the media path (DTLS close_notify)."""
+    AGENT_FINISHED = "agent_finished"
+    AGENT_FAILED = "agent_failed"
+    """The agent raised; the traceback is in the log."""
+    SERVER_STOPPED = "server_stopped"
+    NO_STUN = "no_stun_seen"
+    """No connectivity check arrived: UDP is blocked, or the advertised address is wrong."""
+    BAD_INTEGRITY = "bad_integrity"
+    """Checks named this call but carried a wrong password: the client did not apply this answer."""
+    NO_CLIENT_HELLO = "ice_up_no_client_hello"
+    """ICE worked, but the client never started DTLS."""
+    DTLS_TIMEOUT = "dtls_timeout"
+    """DTLS started and never finished: large datagrams are lost, or the client vanished."""
+    DTLS_FAILED = "dtls_failed"
+    FINGERPRINT_MISMATCH = "fingerprint_mismatch"
+    """The client's certificate is not the one its offer promised."""
+    CONSENT_EXPIRED = "consent_expired"
+    """The client vanished: no check for 30 s (RFC 7675 §5.1)."""
+    MAX_DURATION = "max_duration"
+
+
+class AudioFrame(NamedTuple):
+    """20 ms of the client's voice."""
+
+    pcm: bytes
+    """16-bit signed little-endian mono samples."""
+    sample_rate: int
+    position: int
+    """Samples of this call before this frame."""
+    is_concealed: bool = False
+    """True when the packet was lost and these samples are the codec's guess."""
+
+
+class Interruption(NamedTuple):
+    """What an `AudioOutput.interrupt` cut short."""
+
+    heard_ms: int
+    """Milliseconds of the speech that really left for the client."""
+    dropped_ms: int
+    """Milliseconds that were still queued and will never be heard."""
+
+
+@attrs.frozen
+class Connected:
+    """Media can flow both ways; everything sent before was kept."""
+
+    setup_ms: float
+    """From the client's offer to here."""
+
+
+CallEvent: TypeAlias = Connected
+
+
+class AudioOutput:
+    """The one output queue of a call: bursts go in, the transceiver plays them out in real time."""
+
+    def __init__(self, playout: PlayoutQueue, *, sample_rate: int) -> None:
+        self._playout = playout
+        self._sample_rate = sample_rate
+        self._speech_start = 0
+        self._interrupted = trio.Event()
+
+    @property
+    def queued_ms(self) -> int:
+        """Audio not sent yet."""
+        return self._playout.queued_samples * 1000 // self._sample_rate
+
+    @property
+    def heard_ms(self) -> int:
+        """Audio of the present speech (since the queue was last empty) that has left for the client."""
+        return (self._playout.played_samples - self._speech_start) * 1000 // self._sample_rate
+
+    def send_nowait(self, pcm: bytes) -> None:
+        """Queue 16-bit mono samples of any length; past the capacity the oldest are dropped and counted."""
+        if not self._playout.queued_samples:
+            self._speech_start = self._playout.played_samples
+        self._playout.push(pcm)
+
+    async def send(self, pcm: bytes) -> None:
+        """Queue samples, then wait until no more than two seconds are ahead of the client's ear.
+
+        Cancellation: a checkpoint always; when cancelled, the samples are already queued.
+        """
+        self.send_nowait(pcm)
+        await trio.lowlevel.checkpoint()
+        # Playout runs in real time, so how long to wait is known, and nothing has to wake us per frame.
+        while (ahead := self._playout.queued_samples / self._sample_rate - _AHEAD_SECONDS) > 0:
+            with trio.move_on_after(ahead):
+                await self._interrupted.wait()
+
+    async def drain(self) -> None:
+        """Wait until all that is queued has been sent (or dropped by `interrupt`).
+
+        Cancellation: a checkpoint always.
+        """
+        await trio.lowlevel.checkpoint()
+        while queued := self._playout.queued_samples:
+            with trio.move_on_after(queued / self._sample_rate):
+                await self._interrupted.wait()
+
+    def interrupt(self) -> Interruption:
+        """Fall silent now: drop all that is queued."""
+        heard_ms = self.heard_ms
+        dropped = self._playout.clear()
+        self._interrupted.set()
+        self._interrupted = trio.Event()
+        return Interruption(heard_ms, dropped * 1000 // self._sample_rate)
+
+
+class Call:
+    """One client on the line.
+
+    Resources: belongs to the transceiver; when the agent returns, the call is over.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        *,
+        playout: PlayoutQueue,
+        sample_rate: int,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        self.id: Final = call_id
+        self.sample_rate: Final = sample_rate
+        """Samples per second of the PCM in both directions: 48000 for Opus, 8000 for G.711."""
+        self.frame_samples: Final = sample_rate // 50
+        self.metadata: Final = metadata
+        """The ``session`` object that the client sent with its offer; not to be trusted."""
+        self.audio_out: Final = AudioOutput(playout, sample_rate=sample_rate)
+        self._audio_in, self.audio_in = trio.open_memory_channel[AudioFrame](AUDIO_IN_FRAMES)
+        self._events, self.events = trio.open_memory_channel[CallEvent](EVENT_LIMIT)
+        self.audio_in_dropped = 0
+        """Frames that the agent was too slow to take."""
+
+    def interrupt(self) -> Interruption:
+        """Stop speaking at once, as when the user talks over us."""
+        return self.audio_out.interrupt()
+
+    def push_audio(self, frame: AudioFrame) -> None:
+        """Hand a frame to the agent (the transceiver's side)."""
+        try:
+            self._audio_in.send_nowait(frame)
+        except trio.WouldBlock:
+            self.audio_in_dropped += 1
+            self.audio_in.receive_nowait()
+            self._audio_in.send_nowait(frame)
+        except trio.BrokenResourceError:
+            self.audio_in_dropped += 1
+
+    def push_event(self, event: CallEvent) -> None:
+        """Hand an event to the agent (the transceiver's side)."""
+        try:
+            self._events.send_nowait(event)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return
+
+    def close(self) -> None:
+        """End both channels (the transceiver's side)."""
+        for channel in (self._audio_in, self._events, self.audio_in, self.events):
+            channel.close()
+
+
+Agent: TypeAlias = Callable[[Call], Awaitable[None]]

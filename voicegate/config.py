@@ -1,0 +1,136 @@
+"""What an operator can set, from a TOML file, the command line or Python.
+
+Layer: shell (Trio).
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import attrs
+
+from voicegate.errors import UsageError
+
+__all__ = ["Address", "Config"]
+
+DEFAULT_UDP_PORT: Final = 3478
+"""The STUN port: the one UDP port that firewalls most often let out."""
+
+MIN_SECRET_BYTES: Final = 16
+"""A cluster secret shorter than a key could be guessed, and with it every route."""
+
+
+class Address(NamedTuple):
+    """A literal IP address and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, default_port: int | None = None) -> Self:
+        """Read ``IPv4:PORT``, ``[IPv6]:PORT``, or, with a default port, the address alone.
+
+        Errors: UsageError, naming what is wrong.
+        """
+        host, colon, port = text.rpartition(":")
+        # A bare IPv6 address has colons of its own; only brackets make the last one a port's.
+        if not colon or (":" in host and not host.endswith("]")):
+            host, port = text, "" if default_port is None else str(default_port)
+        host = host.removeprefix("[").removesuffix("]")
+        if host == "localhost":
+            host = "127.0.0.1"
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise UsageError(f"{text!r}: {host!r} is not an IP address") from None
+        if not port.isdecimal() or int(port) > 0xFFFF:
+            raise UsageError(
+                f"{text!r}: a port from 0 to 65535 is wanted after the address, as in 127.0.0.1:8080"
+            )
+        return cls(host, int(port))
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of the machine."""
+        return ipaddress.ip_address(self.host).is_unspecified
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: "Address | str") -> Address:
+    return Address.parse(value) if isinstance(value, str) else Address(*value)
+
+
+def _advertised(values: "str | list[Any] | tuple[Any, ...]") -> tuple[Address, ...]:
+    # Port 0 stands for "the port that the relay is bound to", known only once it is.
+    listed = [values] if isinstance(values, str) else values
+    return tuple(Address.parse(v, default_port=0) if isinstance(v, str) else Address(*v) for v in listed)
+
+
+def _secrets(values: "str | bytes | list[Any] | tuple[Any, ...]") -> tuple[bytes, ...]:
+    listed = [values] if isinstance(values, str | bytes) else values
+    return tuple(value.encode() if isinstance(value, str) else value for value in listed)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """All settings, with defaults that work at once on one machine and expose nothing beyond it.
+
+    Errors: UsageError for a combination that cannot work.
+    """
+
+    http: Address = attrs.field(default=Address("127.0.0.1", 8080), converter=_address)
+    """Where offers are taken and the page is served."""
+    udp: Address = attrs.field(default=Address("127.0.0.1", DEFAULT_UDP_PORT), converter=_address)
+    """The relay's public socket."""
+    advertise: tuple[Address, ...] = attrs.field(default=(), converter=_advertised)
+    """Addresses that answers give to clients, when they are not the one the relay is bound to. Port 0: the relay's."""
+    agent: str = "parrot"
+    """``echo``, ``parrot`` or ``package.module:function``."""
+    secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
+    """Cluster secrets: the first makes credentials, all are accepted. None: one is made at start."""
+    cluster: int = attrs.field(
+        default=0, validator=attrs.validators.and_(attrs.validators.ge(0), attrs.validators.lt(4096))
+    )
+    """Number of the cluster, 0 to 4095; it is part of every call id."""
+    max_calls: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
+    """Calls at once; the next offer is answered with 503."""
+    max_call_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))
+    """The longest call."""
+    cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=tuple)
+    """Web origins whose pages may make calls."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.udp.is_wildcard and not self.advertise:
+            raise UsageError(
+                f"udp {self.udp} listens on every address, but clients must be told one: add advertise (--advertise IP)"
+            )
+        for address in self.advertise:
+            if address.is_wildcard:
+                raise UsageError(f"advertise {address}: clients cannot send to a wildcard address")
+        if len(self.secrets) > 2:
+            raise UsageError("secrets: two generations at most are valid at once")
+        if any(len(secret) < MIN_SECRET_BYTES for secret in self.secrets):
+            raise UsageError(f"secrets: each must have at least {MIN_SECRET_BYTES} bytes")
+
+    @classmethod
+    def load(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a TOML file whose keys are the attributes of this class; ``overrides`` win over it.
+
+        Errors: UsageError, naming the file and the key.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"{path}: {error}") from error
+        known = {field.name for field in attrs.fields(cls)}
+        for key in values:
+            if key not in known:
+                raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+        try:
+            return cls(**{**values, **(overrides or {})})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"{path}: {error}") from error

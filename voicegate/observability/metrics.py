@@ -1,0 +1,70 @@
+"""Prometheus text made from plain numbers, once per scrape: the hot path only adds to ints."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["Metrics", "Histogram"]
+
+
+class Histogram:
+    """Counts of observations by upper bound, in the unit of its bounds."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    @property
+    def total(self) -> float:
+        """The sum of all observations."""
+        return self._sum
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the cumulative counts by upper bound, as Prometheus wants them."""
+        labels = [*(str(bound) for bound in self._bounds), "+Inf"]
+        return list(zip(labels, accumulate(self._counts), strict=True))
+
+
+class Metrics(Collector):
+    """One scrape: families are added, then rendered."""
+
+    def __init__(self) -> None:
+        self._families: list[Metric] = []
+
+    def counter(self, name: str, description: str, values: Mapping[str, int], *, label: str) -> None:
+        """Add a counter with one label."""
+        family = CounterMetricFamily(f"voicegate_{name}", description, labels=[label])
+        for key, value in values.items():
+            family.add_metric([key], value)
+        self._families.append(family)
+
+    def gauge(self, name: str, description: str, value: float) -> None:
+        """Add a gauge."""
+        self._families.append(GaugeMetricFamily(f"voicegate_{name}", description, value=value))
+
+    def histogram(self, name: str, description: str, values: Mapping[str, Histogram], *, label: str) -> None:
+        """Add histograms with one label."""
+        family = HistogramMetricFamily(f"voicegate_{name}", description, labels=[label])
+        for key, value in values.items():
+            family.add_metric([key], value.buckets(), value.total)
+        self._families.append(family)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families to the client library."""
+        yield from self._families
+
+    def render(self) -> bytes:
+        """Return the Prometheus text."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
