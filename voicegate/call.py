@@ -30,7 +30,7 @@ AUDIO_IN_FRAMES: Final = 250
 """Frames (20 ms each) that wait for a slow agent; then the oldest is dropped: old speech helps nobody."""
 
 EVENT_LIMIT: Final = 64
-"""Events that wait for a slow agent; then new ones are dropped, so that one who reads none costs no memory."""
+"""Events that wait for a slow agent; then new ones are dropped: reading none must cost no memory."""
 
 _AHEAD_SECONDS: Final = 2.0
 """`AudioOutput.send` lets this much audio queue up before it waits: it rides out a stall of the agent."""

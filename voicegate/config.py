@@ -87,14 +87,12 @@ class Config:
     udp: Address = attrs.field(default=Address("127.0.0.1", DEFAULT_UDP_PORT), converter=_address)
     """The relay's public socket."""
     advertise: tuple[Address, ...] = attrs.field(default=(), converter=_advertised)
-    """Addresses that answers give to clients, when they are not the one the relay is bound to. Port 0: the relay's."""
+    """Addresses that answers give to clients instead of the relay's own. Port 0: the relay's."""
     agent: str = "parrot"
     """``echo``, ``parrot`` or ``package.module:function``."""
     secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
     """Cluster secrets: the first makes credentials, all are accepted. None: one is made at start."""
-    cluster: int = attrs.field(
-        default=0, validator=attrs.validators.and_(attrs.validators.ge(0), attrs.validators.lt(4096))
-    )
+    cluster: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.lt(4096)])
     """Number of the cluster, 0 to 4095; it is part of every call id."""
     max_calls: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
     """Calls at once; the next offer is answered with 503."""
@@ -106,7 +104,8 @@ class Config:
     def __attrs_post_init__(self) -> None:
         if self.udp.is_wildcard and not self.advertise:
             raise UsageError(
-                f"udp {self.udp} listens on every address, but clients must be told one: add advertise (--advertise IP)"
+                f"udp {self.udp} listens on every address, but clients must be told one: "
+                "add advertise (--advertise IP)"
             )
         for address in self.advertise:
             if address.is_wildcard:

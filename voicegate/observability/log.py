@@ -2,10 +2,10 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
+from structlog.typing import EventDict
 
 __all__ = ["configure_logging", "redact"]
 
@@ -19,9 +19,7 @@ def redact(address: str) -> str:
     return separator.join(parts[: len(parts) // 2]) + separator + "x" if len(parts) > 1 else "x"
 
 
-def _redact_addresses(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's processor signature
+def _redact_addresses(_logger: object, _method: str, event: EventDict) -> EventDict:
     for key in _PRIVATE_KEYS & event.keys():
         event[key] = redact(str(event[key]))
     return event

@@ -1,7 +1,7 @@
 """Reading and writing of length-delimited binary.
 
-A `Reader` never reads past its end, and a nested length-prefixed block is a child `Reader` that must be used up
-exactly: an outer length can therefore never disagree with what is inside it unnoticed.
+A `Reader` never reads past its end, and a nested length-prefixed block is a child `Reader` that must be used
+up exactly: an outer length can therefore never disagree unnoticed with what is inside it.
 """
 
 from struct import Struct

@@ -1,4 +1,4 @@
-"""The hop: one UDP datagram between relay and transceiver, a 24-byte header before the client's untouched packet.
+"""The hop: UDP datagrams between relay and transceiver, a 24-byte header before the client's packet.
 
 Header, laid out so that batch code can write it as columns:
 
