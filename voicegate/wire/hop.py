@@ -13,15 +13,16 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from voicegate.errors import WireError
+from voicegate.errors import UsageError, WireError
 
-__all__ = ["HEADER_LENGTH", "HopDatagram", "HopType", "decode", "encode"]
+__all__ = ["HEADER_LENGTH", "MAX_PAYLOAD_LENGTH", "HopDatagram", "HopType", "decode", "encode"]
 
 _MAGIC: Final = 0x56
 _VERSION: Final = 1
 _HEADER: Final = Struct("!BBHBBH16s")
 HEADER_LENGTH: Final = _HEADER.size
 MAX_PAYLOAD_LENGTH: Final = 0xFFFF
+"""What the header's length can say."""
 _FLAG_STREAM: Final = 0x01
 
 
@@ -44,13 +45,18 @@ class HopType(IntEnum):
 
 
 class HopDatagram(NamedTuple):
-    """A decoded hop datagram."""
+    """A decoded hop datagram; whose it is, is the sender's word."""
 
     type: int
+    """A `HopType`, or a number from a later version of this table."""
     host: bytes
+    """The client's address, 16 bytes as in `Path.host`."""
     port: int
+    """The client's port."""
     is_stream: bool
+    """Whether the client is on TCP or TLS."""
     payload: bytes
+    """The client's packet; or what the type says."""
 
 
 def decode(datagram: bytes) -> HopDatagram:
@@ -70,6 +76,11 @@ def decode(datagram: bytes) -> HopDatagram:
 
 
 def encode(type_: int, *, host: bytes, port: int, payload: bytes = b"", is_stream: bool = False) -> bytes:
-    """Put a hop datagram together; ``host`` is 16 bytes."""
+    """Put a hop datagram together; ``host`` is 16 bytes.
+
+    Errors: UsageError for a payload longer than the header can say.
+    """
+    if len(payload) > MAX_PAYLOAD_LENGTH:
+        raise UsageError(f"hop payload of {len(payload)} bytes")
     flags = _FLAG_STREAM if is_stream else 0
     return _HEADER.pack(_MAGIC, _VERSION << 4 | type_, len(payload), flags, 0, port, host) + payload

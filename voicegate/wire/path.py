@@ -1,9 +1,12 @@
 """Where a datagram came from or goes to."""
 
 import ipaddress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["Path", "Transmit", "address_bytes", "address_text"]
+__all__ = ["Path", "Transmit", "Address", "address_bytes", "address_text"]
+
+Address: TypeAlias = tuple[str, int]
+"""A literal IP address and a port, as sockets take them."""
 
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
@@ -14,7 +17,7 @@ class Path(NamedTuple):
     Several paths may lead to one client at once (two networks, two relays).
     """
 
-    relay: tuple[str, int]
+    relay: Address
     """The relay's hop socket address, as our own socket reports it."""
     host: bytes
     """The client's address, 16 bytes; IPv4 is mapped into IPv6 (RFC 4291 §2.5.5.2)."""
