@@ -1,0 +1,176 @@
+"""What an offered audio section and this server have in common."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Self
+
+import attrs
+
+from voicegate.sdp.attribute import ExtensionMap, FormatParameters, RtpMap, SourceAttribute
+from voicegate.sdp.fault import OfferError, typed
+from voicegate.sdp.grammar import MediaDescription, SessionDescription, read_number
+
+__all__ = ["AudioParameters", "CODECS"]
+
+CODECS: Final[Mapping[str, RtpMap]] = {
+    "opus": RtpMap(payload_type=111, encoding="opus", clock_rate=48_000, channels=2),
+    "PCMU": RtpMap(payload_type=0, encoding="PCMU", clock_rate=8_000),
+    "PCMA": RtpMap(payload_type=8, encoding="PCMA", clock_rate=8_000),
+}
+"""Codecs of this server by name; the payload type is the usual one, the offer's is what counts."""
+
+# RFC 3551 §6: these need no rtpmap.
+_STATIC: Final = {codec.payload_type: codec for codec in (CODECS["PCMU"], CODECS["PCMA"])}
+# RFC 5761 §4: with RTCP on the same port, these look like RTCP when the marker bit is set.
+_RTCP_PAYLOAD_TYPES: Final = range(64, 96)
+
+_EXTENSIONS: Final = ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", "urn:ietf:params:rtp-hdrext:sdes:mid")
+"""RTP header extensions of this server (RFC 6464 §4, RFC 9143 §15.2)."""
+# RFC 8285 §4.2: what the one-byte form can carry.
+_EXTENSION_IDS: Final = range(1, 15)
+
+_MIRRORED: Final = {
+    "sendrecv": "sendrecv",
+    "sendonly": "recvonly",
+    "recvonly": "sendonly",
+    "inactive": "inactive",
+}
+_MAX_PACKET_TIME_MS: Final = 1000
+_MAX_LISTED: Final = 10
+"""Codecs that an error message lists."""
+
+
+@attrs.frozen(kw_only=True)
+class AudioParameters:
+    """The audio of the call, as both sides will have it."""
+
+    mid: str | None
+    """The section's name; None from clients too old to name it."""
+    codec: str
+    """``opus``, ``PCMU`` or ``PCMA``."""
+    payload_type: int
+    """Of the codec, in both directions."""
+    clock_rate: int
+    """Of RTP timestamps, Hz."""
+    channels: int
+    fmtp: Mapping[str, str]
+    """What the client asked of the codec, names in lower case; empty text where a name stood alone."""
+    direction: str
+    """Ours: ``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``."""
+    remote_ssrcs: tuple[int, ...]
+    """Announced by the client; often none."""
+    extensions: tuple[tuple[int, str], ...]
+    """RTP header extensions in use, as (id, URI)."""
+    telephone_event: int | None
+    """Payload type of DTMF at the codec's clock rate (RFC 4733 §2.1)."""
+    has_rtcp_reduced_size: bool
+    """Whether RTCP packets need not be compound (RFC 5506 §5)."""
+    packet_time_ms: int | None
+    """How much audio the client would like in one packet (``a=ptime``), if it said so."""
+
+    @classmethod
+    def negotiate(
+        cls,
+        offer: SessionDescription,
+        section: MediaDescription,
+        *,
+        codecs: tuple[str, ...],
+        has_rtcp_reduced_size: bool,
+    ) -> Self:
+        """Settle the parameters; ``codecs`` are names from `CODECS`, the best first.
+
+        Errors: OfferError.
+        """
+        offered = _offered_codecs(section)
+        codec, chosen = _choose_codec(section, offered, codecs)
+        telephone_events = (
+            each.payload_type
+            for each in offered
+            if each.encoding.lower() == "telephone-event" and each.clock_rate == chosen.clock_rate
+        )
+        mid, packet_time = section.attribute("mid"), section.attribute("ptime")
+        return cls(
+            mid=mid.value if mid else None,
+            codec=codec,
+            payload_type=chosen.payload_type,
+            clock_rate=chosen.clock_rate,
+            channels=chosen.channels,
+            fmtp=_format_parameters(section, chosen.payload_type),
+            direction=_direction(offer, section),
+            remote_ssrcs=_ssrcs(section),
+            extensions=_extensions(offer, section),
+            telephone_event=next(telephone_events, None),
+            has_rtcp_reduced_size=has_rtcp_reduced_size,
+            packet_time_ms=typed(packet_time, _packet_time) if packet_time else None,
+        )
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether we send audio."""
+        return self.direction in ("sendrecv", "sendonly")
+
+
+def _offered_codecs(section: MediaDescription) -> list[RtpMap]:
+    """List the offered codecs in the client's order of preference."""
+    described = dict(_STATIC)
+    for attribute in section.attributes_named("rtpmap"):
+        codec = typed(attribute, RtpMap.decode)
+        described[codec.payload_type] = codec
+    return [
+        described[payload_type]
+        for payload_type in _payload_types(section)
+        if payload_type in described and payload_type not in _RTCP_PAYLOAD_TYPES
+    ]
+
+
+def _payload_types(section: MediaDescription) -> Iterator[int]:
+    for format_ in section.formats:
+        if format_.isdigit() and len(format_) <= 3:
+            yield int(format_)
+
+
+def _choose_codec(
+    section: MediaDescription, offered: list[RtpMap], codecs: tuple[str, ...]
+) -> tuple[str, RtpMap]:
+    for name in codecs:
+        ours = CODECS[name]
+        wanted = (ours.encoding.lower(), ours.clock_rate, ours.channels)
+        for theirs in offered:
+            if (theirs.encoding.lower(), theirs.clock_rate, theirs.channels) == wanted:
+                return name, theirs
+    names = ", ".join(codec.encode() for codec in offered[:_MAX_LISTED]) or "none that is described"
+    raise OfferError.unsupported(section, f"no codec in common; offered: {names}; taken: {', '.join(codecs)}")
+
+
+def _format_parameters(section: MediaDescription, payload_type: int) -> dict[str, str]:
+    for attribute in section.attributes_named("fmtp"):
+        described = typed(attribute, FormatParameters.decode)
+        if described.format == str(payload_type):
+            return {name: text or "" for name, text in described.parameters}
+    return {}
+
+
+def _direction(offer: SessionDescription, section: MediaDescription) -> str:
+    offered = (attribute.name for attribute in (*section.attributes, *offer.attributes))
+    # RFC 8866 §6.7: sendrecv is what is meant when nothing is said.
+    return next((_MIRRORED[name] for name in offered if name in _MIRRORED), "sendrecv")
+
+
+def _ssrcs(section: MediaDescription) -> tuple[int, ...]:
+    sources = (typed(attribute, SourceAttribute.decode) for attribute in section.attributes_named("ssrc"))
+    return tuple(dict.fromkeys(source.ssrc for source in sources))
+
+
+def _extensions(offer: SessionDescription, section: MediaDescription) -> tuple[tuple[int, str], ...]:
+    """Pick the header extensions both sides know; one restricted in direction is left alone."""
+    attributes = section.attributes_named("extmap") or offer.attributes_named("extmap")
+    ids: dict[str, int] = {}
+    for attribute in attributes:
+        offered = typed(attribute, ExtensionMap.decode)
+        is_usable = offered.id in _EXTENSION_IDS and offered.direction in (None, "sendrecv")
+        if offered.uri in _EXTENSIONS and is_usable and offered.id not in ids.values():
+            ids.setdefault(offered.uri, offered.id)
+    return tuple((id_, uri) for uri, id_ in ids.items())
+
+
+def _packet_time(value: str) -> int:
+    return read_number(value, maximum=_MAX_PACKET_TIME_MS)
