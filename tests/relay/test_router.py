@@ -1,0 +1,352 @@
+import hashlib
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.relay.checks import ALICE, DTLS, MEDIA, SECRET, check, success
+from voicegate.errors import UsageError
+from voicegate.ice.credentials import Keyring
+from voicegate.relay.flows import FlowTable
+from voicegate.relay.router import (
+    MAX_CLIENT_DATAGRAM,
+    DropReason,
+    Router,
+    ToClient,
+    ToTransceiver,
+    canonical,
+)
+from voicegate.wire import hop
+from voicegate.wire.path import address_bytes
+
+ONE: Final = ("10.0.0.1", 9000)
+TWO: Final = ("10.0.0.2", 9000)
+BOB: Final = address_bytes("2001:db8::b")
+
+
+def make_router(*, flow_limit: int = 100) -> Router:
+    router = Router(
+        keyring=Keyring([SECRET]), now=0.0, flows=FlowTable(flow_limit=flow_limit, source_limit=flow_limit)
+    )
+    router.set_transceivers({1: ONE, 2: TWO})
+    return router
+
+
+def connected_router() -> Router:
+    """Return a router with a confirmed flow from Alice's port 1000 to the first transceiver."""
+    router = make_router()
+    request = check(1)
+    router.handle_client_datagram(request, ALICE, 1000, now=0.0)
+    router.handle_hop_datagram(from_hop(success(request)), ONE, now=0.0)
+    return router
+
+
+def from_hop(
+    payload: bytes, *, type_: int = hop.HopType.DATA, host: bytes = ALICE, port: int = 1000
+) -> bytes:
+    return hop.encode(type_, host=host, port=port, payload=payload)
+
+
+def drops(router: Router) -> dict[str, int]:
+    return {reason: count for reason, count in router.statistics().dropped.items() if count}
+
+
+def test_a_verified_check_is_forwarded_to_the_transceiver_in_its_ufrag() -> None:
+    router = make_router()
+    for id_, address in ((1, ONE), (2, TWO)):
+        request = check(id_)
+        out = router.handle_client_datagram(request, BOB, id_, now=0.0)
+        assert out == ToTransceiver(hop.encode(0, host=BOB, port=id_, payload=request), address)
+    assert router.statistics().checks_verified == 2
+    assert drops(router) == {}
+
+
+@pytest.mark.parametrize("packet", [MEDIA, DTLS, b"\x80\xc8" + bytes(40)])
+def test_media_and_handshake_follow_the_flow_of_their_source(packet: bytes) -> None:
+    router = connected_router()
+    out = router.handle_client_datagram(packet, ALICE, 1000, now=1.0)
+    assert out == ToTransceiver(from_hop(packet), ONE)
+
+
+def test_clients_on_streams_are_told_apart_and_flagged() -> None:
+    router = make_router()
+    out = router.handle_client_datagram(check(), ALICE, 1000, is_stream=True, now=0.0)
+    assert out is not None
+    assert hop.decode(out.data).is_stream
+    assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0) is None
+    assert router.handle_client_datagram(MEDIA, ALICE, 1000, is_stream=True, now=0.0) is not None
+
+
+def test_each_reason_to_drop_a_client_datagram_is_counted_as_such() -> None:
+    router = make_router(flow_limit=1)
+    router.handle_client_datagram(check(), ALICE, 1000, now=0.0)
+    request = check()
+    for reason, datagram in (
+        (DropReason.GARBAGE, b""),
+        (DropReason.GARBAGE, b"\x16"),
+        (DropReason.GARBAGE, b"GET / HTTP/1.1"),
+        (DropReason.OVERSIZED, MEDIA + bytes(MAX_CLIENT_DATAGRAM)),
+        (DropReason.MALFORMED_STUN, request[:-1]),
+        (DropReason.MALFORMED_STUN, request[:19]),
+        (DropReason.NOT_BINDING_REQUEST, success(request)),
+        (DropReason.NOT_BINDING_REQUEST, b"\x00\x11" + request[2:]),
+        (DropReason.FOREIGN_UFRAG, b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)),
+        (DropReason.FOREIGN_UFRAG, request.replace(b":client", b"client:")),
+        (DropReason.UNKNOWN_TRANSCEIVER, check(3)),
+        (DropReason.FLOW_LIMIT, check(1)),
+        (DropReason.NO_FLOW, MEDIA),
+        (DropReason.NO_FLOW, DTLS),
+    ):
+        before = router.statistics().dropped[reason.value]
+        assert router.handle_client_datagram(datagram, BOB, 5, now=0.0) is None
+        assert router.statistics().dropped[reason.value] == before + 1
+    assert sum(drops(router).values()) == 14
+    assert router.statistics().flows == 1
+
+
+def test_stun_that_is_no_request_is_dropped_on_a_known_flow_too() -> None:
+    router = connected_router()
+    indication = b"\x00\x11" + check()[2:]
+    assert router.handle_client_datagram(indication, ALICE, 1000, now=0.0) is None
+    assert drops(router) == {"not_binding_request": 1}
+
+
+def test_a_check_with_the_wrong_password_opens_nothing_and_tells_the_owner() -> None:
+    router = make_router()
+    out = router.handle_client_datagram(check(pwd="guessed"), ALICE, 1000, now=0.0)
+    assert out == ToTransceiver(from_hop(b"session1", type_=hop.HopType.CHECK_REFUSED), ONE)
+    assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0) is None
+    assert drops(router) == {"bad_integrity": 1, "no_flow": 1}
+    assert router.statistics().flows == 0
+
+
+def test_a_check_with_the_wrong_password_is_refused_on_a_known_flow_too() -> None:
+    router = connected_router()
+    out = router.handle_client_datagram(check(2, pwd="guessed"), ALICE, 1000, now=0.0)
+    assert out is not None
+    assert out.address == TWO
+    assert hop.decode(out.data).type == hop.HopType.CHECK_REFUSED
+
+
+def test_nobody_is_told_of_a_refusal_when_the_owner_is_unknown() -> None:
+    router = make_router()
+    assert router.handle_client_datagram(check(3, pwd="guessed"), ALICE, 1000, now=0.0) is None
+    assert drops(router) == {"bad_integrity": 1}
+
+
+def test_refusals_are_told_in_a_burst_and_then_at_a_rate() -> None:
+    router = make_router()
+    refused = check(pwd="guessed")
+
+    def told(now: float, times: int) -> int:
+        return sum(
+            router.handle_client_datagram(refused, ALICE, 1000, now=now) is not None for _ in range(times)
+        )
+
+    assert told(0.0, 100) == 20
+    assert told(0.55, 100) == 5
+    assert told(1000.0, 100) == 20
+    assert drops(router) == {"bad_integrity": 300}
+
+
+def test_a_new_call_on_the_same_addresses_is_routed_by_its_own_ufrag() -> None:
+    router = connected_router()
+    request = check(2, session_id=b"session2")
+    out = router.handle_client_datagram(request, ALICE, 1000, now=1.0)
+    assert out is not None
+    assert out.address == TWO
+    media = router.handle_client_datagram(MEDIA, ALICE, 1000, now=1.0)
+    assert media is not None
+    assert media.address == ONE
+    router.handle_hop_datagram(from_hop(success(request)), TWO, now=1.1)
+    media = router.handle_client_datagram(MEDIA, ALICE, 1000, now=1.2)
+    assert media is not None
+    assert media.address == TWO
+
+
+def test_only_a_success_response_confirms_a_flow() -> None:
+    router = make_router()
+    router.handle_client_datagram(check(1), ALICE, 1000, now=0.0)
+    router.handle_hop_datagram(from_hop(b"\x01\x11" + bytes(18)), ONE, now=0.0)
+    router.handle_hop_datagram(from_hop(DTLS), ONE, now=0.0)
+    router.handle_timeout(11.0)
+    assert router.statistics().flows == 0
+
+
+def test_return_packets_go_to_the_client_that_their_header_names() -> None:
+    router = connected_router()
+    for payload in (MEDIA, DTLS, success(check()), b""):
+        out = router.handle_hop_datagram(from_hop(payload, host=BOB, port=7), ONE, now=0.0)
+        assert out == ToClient(payload, BOB, 7, is_stream=False)
+
+
+@pytest.mark.parametrize("source", [("10.0.0.3", 9000), ("10.0.0.1", 9001)])
+@pytest.mark.parametrize("type_", hop.HopType)
+def test_hop_datagrams_of_strangers_do_nothing(source: tuple[str, int], type_: int) -> None:
+    router = connected_router()
+    assert router.handle_hop_datagram(from_hop(MEDIA, type_=type_), source, now=0.0) is None
+    assert drops(router) == {"foreign_hop_source": 1}
+    assert router.statistics().flows == 1
+
+
+def test_hop_datagrams_that_make_no_sense_are_counted() -> None:
+    router = connected_router()
+    assert router.handle_hop_datagram(b"\x56\x10", ONE, now=0.0) is None
+    for type_ in (hop.HopType.PONG, hop.HopType.CHECK_REFUSED, 15):
+        assert router.handle_hop_datagram(from_hop(b"", type_=type_), ONE, now=0.0) is None
+    assert drops(router) == {"malformed_hop": 1, "unexpected_hop_type": 3}
+
+
+def test_a_ping_is_answered_with_its_payload_to_whom_it_came_from() -> None:
+    router = make_router()
+    out = router.handle_hop_datagram(from_hop(b"12345678", type_=hop.HopType.PING), TWO, now=0.0)
+    assert out == ToTransceiver(from_hop(b"12345678", type_=hop.HopType.PONG), TWO)
+
+
+def test_a_transceiver_ends_its_own_flows_only() -> None:
+    router = connected_router()
+    gone = from_hop(b"", type_=hop.HopType.FLOW_GONE)
+    assert router.handle_hop_datagram(gone, TWO, now=0.0) is None
+    assert router.statistics().flows == 1
+    assert router.handle_hop_datagram(gone, ONE, now=0.0) is None
+    assert router.statistics().flows == 0
+    assert drops(router) == {"foreign_flow": 1}
+
+
+def test_a_transceiver_moves_its_own_flows_only() -> None:
+    router = connected_router()
+    moved = from_hop((2).to_bytes(4, "big"), type_=hop.HopType.FLOW_MOVED)
+    assert router.handle_hop_datagram(moved, TWO, now=0.0) is None
+    assert drops(router) == {"foreign_flow": 1}
+    assert router.handle_hop_datagram(moved, ONE, now=0.0) is None
+    media = router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0)
+    assert media is not None
+    assert media.address == TWO
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x02", (3).to_bytes(4, "big"), (2).to_bytes(8, "big")])
+def test_a_flow_is_not_moved_to_nowhere(payload: bytes) -> None:
+    router = connected_router()
+    router.handle_hop_datagram(from_hop(payload, type_=hop.HopType.FLOW_MOVED), ONE, now=0.0)
+    media = router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0)
+    assert media is not None
+    assert media.address == ONE
+    assert drops(router) == {"unknown_transceiver": 1}
+
+
+def test_nothing_is_sent_to_a_transceiver_that_is_not_listed_any_more() -> None:
+    router = connected_router()
+    router.set_transceivers({1: ("10.0.0.9", 9000), 2: TWO})
+    assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0) is None
+    assert router.handle_hop_datagram(from_hop(MEDIA), ONE, now=0.0) is None
+    assert drops(router) == {"no_flow": 1, "foreign_hop_source": 1}
+    out = router.handle_client_datagram(check(1), ALICE, 1000, now=0.0)
+    assert out is not None
+    assert out.address == ("10.0.0.9", 9000)
+
+
+def test_checks_made_with_the_previous_secret_still_work() -> None:
+    router = Router(keyring=Keyring([hashlib.sha256(b"new").digest(), SECRET]), now=0.0)
+    router.set_transceivers({1: ONE})
+    assert router.handle_client_datagram(check(), ALICE, 1000, now=0.0) is not None
+
+
+def test_silence_ends_a_flow() -> None:
+    router = connected_router()
+    router.handle_timeout(60.5)
+    statistics = router.statistics()
+    assert (statistics.flows, statistics.flows_opened, statistics.flows_expired) == (0, 1, 1)
+
+
+def test_packets_are_counted_both_ways() -> None:
+    router = connected_router()
+    router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0)
+    router.handle_hop_datagram(from_hop(MEDIA), ONE, now=0.0)
+    statistics = router.statistics()
+    assert (statistics.packets_to_transceivers, statistics.packets_to_clients) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("2001:DB8:0::1", 1), "2001:db8::1"),
+        (("::ffff:10.0.0.1", 1), "10.0.0.1"),
+        (("10.0.0.1", 0xFFFF), "10.0.0.1"),
+    ],
+)
+def test_a_hop_address_has_one_form(address: tuple[str, int], text: str) -> None:
+    assert canonical(address) == (text, address[1])
+
+
+@pytest.mark.parametrize("address", [("localhost", 1), ("", 1), ("10.0.0.1", 0), ("10.0.0.1", 0x10000)])
+def test_what_is_no_hop_address_is_refused(address: tuple[str, int]) -> None:
+    with pytest.raises(UsageError, match="not a"):
+        make_router().set_transceivers({1: address})
+
+
+requests = st.builds(check, st.integers(1, 3), pwd=st.none() | st.just("guessed"))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Draw a check, cut or with a byte changed."""
+    request = draw(requests)
+    position = draw(st.integers(0, len(request) - 1))
+    if draw(st.booleans()):
+        return request[:position]
+    return (
+        request[:position] + bytes((request[position] ^ draw(st.integers(1, 255)),)) + request[position + 1 :]
+    )
+
+
+sources = st.tuples(st.sampled_from([ALICE, BOB, bytes(16)]), st.integers(0, 3))
+client_datagrams = st.binary(max_size=60) | st.sampled_from([MEDIA, DTLS]) | requests | damaged()
+hop_datagrams = st.binary(max_size=60) | st.builds(
+    hop.encode,
+    st.integers(0, 15),
+    host=st.sampled_from([ALICE, BOB]),
+    port=st.integers(0, 3),
+    payload=st.binary(max_size=8) | st.integers(0, 3).map(lambda id_: id_.to_bytes(4, "big")),
+    is_stream=st.booleans(),
+)
+scripts = st.lists(
+    st.tuples(st.just("client"), client_datagrams, sources)
+    | st.tuples(st.just("hop"), hop_datagrams, st.sampled_from([ONE, TWO, ("10.0.0.3", 1)])),
+    max_size=30,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scripts)
+def test_whatever_arrives_only_the_authenticated_gets_anything_sent(
+    script: list[tuple[str, bytes, tuple[bytes, int]] | tuple[str, bytes, tuple[str, int]]],
+) -> None:
+    router = make_router(flow_limit=4)
+    valid = {check(1), check(2)}
+    placed = set()
+    for now, (_, datagram, (host, port)) in enumerate(script):
+        before = router.statistics()
+        if isinstance(host, bytes):
+            to_hop = router.handle_client_datagram(datagram, host, port, now=float(now))
+            if datagram in valid:
+                placed.add((host, port))
+            if to_hop is not None:
+                assert len(to_hop.data) <= len(datagram) + hop.HEADER_LENGTH
+                assert to_hop.address in {ONE, TWO}
+                decoded = hop.decode(to_hop.data)
+                assert (decoded.host, decoded.port) == (host, port)
+                if decoded.type == hop.HopType.DATA:
+                    assert decoded.payload == datagram
+                    assert (host, port) in placed
+                else:
+                    assert (decoded.type, decoded.payload) == (hop.HopType.CHECK_REFUSED, b"session1")
+        else:
+            out = router.handle_hop_datagram(datagram, (host, port), now=float(now))
+            if out is not None:
+                assert (host, port) in {ONE, TWO}
+                assert len(out.data) <= len(datagram)
+                assert isinstance(out, ToClient) or out.address == (host, port)
+        after = router.statistics()
+        assert after.flows <= 4
+        assert all(after.dropped[reason] >= count for reason, count in before.dropped.items())

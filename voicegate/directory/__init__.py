@@ -1,0 +1,9 @@
+"""The directory: who serves which transceiver id. Soft state; no call depends on it once it is up.
+
+Layer: shell (Trio).
+"""
+
+from voicegate.directory.base import Address, Directory, Snapshot
+from voicegate.directory.memory import MemoryDirectory
+
+__all__ = ["Address", "Directory", "MemoryDirectory", "Snapshot"]
