@@ -1,0 +1,74 @@
+"""A service that keeps its calls in a dict, and the real server in front of it."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from voicegate.signalling import CreatedCall, OfferRefused, serve_http
+from voicegate.signalling.service import JSON
+
+OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+
+
+class MemoryService:
+    """Answers each offer with itself; `before_answer` lets a test hold or break it."""
+
+    agent_name = "<parrot>"
+
+    def __init__(self) -> None:
+        self.calls: dict[str, dict[str, Any]] = {}
+        self.offers: list[tuple[str, Mapping[str, JSON] | None, str]] = []
+        self.ready = True
+        self.before_answer: Callable[[], Any] | None = None
+
+    async def create_call(
+        self, offer: str, *, session: Mapping[str, JSON] | None, client: str
+    ) -> CreatedCall:
+        self.offers.append((offer, session, client))
+        if self.before_answer is not None:
+            await self.before_answer()
+        if "m=video" in offer:
+            raise OfferRefused("m-line 0 is video.", param="m=0")
+        call_id = f"rtc_{len(self.calls)}"
+        self.calls[call_id] = {"id": call_id, "state": "connected", "cause": None, "phases": {"offer": 1.5}}
+        return CreatedCall(id=call_id, answer=offer)
+
+    def end_call(self, call_id: str) -> bool:
+        call = self.calls.get(call_id)
+        if call is None or call["state"] == "ended":
+            return False
+        call |= {"state": "ended", "cause": "client_hung_up"}
+        return True
+
+    def sessions(self) -> Sequence[Mapping[str, JSON]]:
+        return list(self.calls.values())
+
+    def session(self, call_id: str) -> Mapping[str, JSON] | None:
+        return self.calls.get(call_id)
+
+    async def metrics(self) -> bytes:
+        return b"voicegate_calls 1\n"
+
+    def is_ready(self) -> bool:
+        return self.ready
+
+
+@pytest.fixture
+def service() -> MemoryService:
+    return MemoryService()
+
+
+@pytest.fixture
+async def address(service: MemoryService, nursery: trio.Nursery) -> tuple[str, int]:
+    bound: tuple[str, int] = await nursery.start(partial(serve_http, service, host="127.0.0.1", port=0))
+    return bound
+
+
+@pytest.fixture
+async def http(address: tuple[str, int]) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=f"http://{address[0]}:{address[1]}") as client:
+        yield client

@@ -1,0 +1,45 @@
+"""The page to try a call with: three static files, read once, and the headers that keep it to itself."""
+
+import html
+import mimetypes
+from importlib import resources
+from typing import Final
+
+from starlette.responses import Response
+
+__all__ = ["PageFiles"]
+
+_HEADERS: Final = {
+    # Nothing but our own files, no inline script, and nobody may frame the page to borrow its microphone.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self)",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+_AGENT_MARK: Final = "{{agent}}"
+_STATIC: Final = ("app.js", "call.js", "meter.js", "timeline.js", "style.css", "icon.svg")
+
+
+class PageFiles:
+    """The files of the page, held in memory."""
+
+    def __init__(self, *, agent_name: str) -> None:
+        folder = resources.files("voicegate.signalling") / "web"
+        index = (folder / "index.html").read_text(encoding="utf-8")
+        self._index = index.replace(_AGENT_MARK, html.escape(agent_name))
+        self._static = {name: (folder / name).read_bytes() for name in _STATIC}
+
+    def index(self) -> Response:
+        """Serve the page itself."""
+        return Response(self._index, media_type="text/html", headers=_HEADERS)
+
+    def static(self, name: str) -> Response | None:
+        """Serve one of the files it loads; None for a name that is not among them."""
+        content = self._static.get(name)
+        if content is None:
+            return None
+        return Response(content, media_type=mimetypes.guess_type(name)[0], headers=_HEADERS)
