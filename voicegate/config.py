@@ -100,6 +100,8 @@ class Config:
     """The longest call."""
     cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=tuple)
     """Web origins whose pages may make calls."""
+    hosts: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """Host names that the HTTP side answers to on loopback, besides addresses and ``localhost``."""
 
     def __attrs_post_init__(self) -> None:
         if self.udp.is_wildcard and not self.advertise:
@@ -116,11 +118,13 @@ class Config:
             raise UsageError(f"secrets: each must have at least {MIN_SECRET_BYTES} bytes")
 
     @classmethod
-    def load(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
+    def load(cls, path: Path | None, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read a TOML file whose keys are the attributes of this class; ``overrides`` win over it.
 
         Errors: UsageError, naming the file and the key.
         """
+        if path is None:
+            return cls(**(overrides or {}))
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -1,0 +1,65 @@
+# Two commands for newcomers: `make serve` and `make test`. Each installs what it needs, into .venv and by apt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+ARGS ?=
+
+.PHONY: serve test lint bench constraints clean
+.DEFAULT_GOAL := serve
+
+serve: $(VENV)/.serve
+	@$(BIN)/voicegate serve $(ARGS)
+
+test: $(VENV)/.test
+	@requirements/apt.sh
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell voicegate tests examples docs README.md CHANGELOG.md
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m bench $(ARGS)
+
+# All that is installed is pinned and hashed, for every supported Python at once, and names no registry.
+constraints:
+	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
+	$(call compile,build,requirements/build.in)
+	$(call compile,serve,--extra bundled-opus pyproject.toml)
+	$(call compile,test,--extra bundled-opus --extra testing pyproject.toml --group test)
+	$(call compile,lint,--extra bundled-opus --extra testing pyproject.toml --group test --group lint)
+
+define compile
+	$(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --python-version 3.11 $(2) --output-file requirements/$(1).txt
+endef
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/pip:
+	@$(PYTHON) -m venv $(VENV) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && \
+	    rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+define install
+	@echo "installing into $(VENV) (once)" >&2
+	@$(PIP_INSTALL) --require-hashes -r requirements/build.txt
+	@$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements/$(1).txt
+	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	@touch $@
+endef
+
+$(VENV)/.serve: pyproject.toml requirements/serve.txt requirements/build.txt | $(BIN)/pip
+	$(call install,serve)
+
+$(VENV)/.test: pyproject.toml requirements/test.txt requirements/build.txt | $(BIN)/pip
+	$(call install,test)
+
+$(VENV)/.lint: pyproject.toml requirements/lint.txt requirements/build.txt | $(BIN)/pip
+	$(call install,lint)

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs by apt what the tests need and the machine lacks: real browsers, libopus, openssl, network namespaces.
+set -eu
+missing=""
+need() { # need PACKAGE COMMAND...: PACKAGE is missing when none of the commands is there
+    package=$1; shift
+    for command in "$@"; do command -v "$command" >/dev/null 2>&1 && return; done
+    missing="$missing $package"
+}
+need chromium chromium chromium-browser google-chrome
+need firefox-esr firefox-esr firefox
+need openssl openssl
+need iproute2 ip
+need util-linux unshare
+ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
+[ -z "$missing" ] && exit 0
+sudo=""
+[ "$(id -u)" = 0 ] || sudo=sudo
+echo "installing by apt:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

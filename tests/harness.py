@@ -1,0 +1,31 @@
+"""What tests of the whole share: a server on free ports, and clients for it."""
+
+import datetime
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache, partial
+
+import trio
+
+import voicegate
+from voicegate.dtls import Certificate
+from voicegate.testing.client import ClientCore
+
+
+@asynccontextmanager
+async def run_server(agent: voicegate.Agent | None = None, **settings: object) -> AsyncIterator[voicegate.Server]:
+    """Run a whole server (relay process, transceiver, HTTP) on free ports of this machine."""
+    config = voicegate.Config(**{"http": "127.0.0.1:0", "udp": "127.0.0.1:0", **settings})  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(partial(voicegate.serve, agent, config))
+        nursery.cancel_scope.cancel()
+
+
+@cache
+def client_certificate() -> Certificate:
+    return Certificate.generate(not_before=datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
+
+
+def make_client(**settings: str) -> ClientCore:
+    return ClientCore(random=os.urandom, certificate=client_certificate(), **settings)

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicegate.config import Address, Config
+from voicegate.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("localhost:80", ("127.0.0.1", 80)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+    ],
+)
+def test_an_address_is_read_with_its_port(text: str, expected: tuple[str, int]) -> None:
+    assert Address.parse(text) == expected
+    assert Address.parse(str(Address.parse(text))) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "host"), [("192.0.2.1", "192.0.2.1"), ("::1", "::1"), ("[2001:db8::1]", "2001:db8::1")]
+)
+def test_a_port_may_be_left_out_where_there_is_a_default(text: str, host: str) -> None:
+    assert Address.parse(text, default_port=7) == (host, 7)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "127.0.0.1", "example.com:80", "127.0.0.1:65536", "127.0.0.1:x", ":80", "[::1]"]
+)
+def test_a_wrong_address_is_named_in_the_error(text: str) -> None:
+    with pytest.raises(UsageError, match="'"):
+        Address.parse(text)
+
+
+@given(st.text())
+def test_any_other_text_is_a_usage_error_at_most(text: str) -> None:
+    try:
+        address = Address.parse(text)
+    except UsageError:
+        return
+    assert Address.parse(str(address)) == address
+
+
+def test_the_defaults_expose_nothing_beyond_this_machine() -> None:
+    config = Config()
+    assert config.http == ("127.0.0.1", 8080)
+    assert config.udp == ("127.0.0.1", 3478)
+
+
+def test_a_wildcard_needs_an_advertised_address() -> None:
+    with pytest.raises(UsageError, match="--advertise"):
+        Config(udp="0.0.0.0:3478")
+    assert Config(udp="0.0.0.0:3478", advertise=["192.0.2.1"]).advertise == (("192.0.2.1", 0),)
+
+
+def test_a_wildcard_cannot_be_advertised() -> None:
+    with pytest.raises(UsageError, match="wildcard"):
+        Config(advertise=["0.0.0.0"])
+
+
+def test_a_short_secret_is_refused_and_never_shown() -> None:
+    with pytest.raises(UsageError, match="16 bytes"):
+        Config(secrets="short")
+    assert "correct horse" not in repr(Config(secrets="correct horse battery staple"))
+
+
+def test_three_secrets_are_one_too_many() -> None:
+    with pytest.raises(UsageError, match="two generations"):
+        Config(secrets=["a" * 16, "b" * 16, "c" * 16])
+
+
+def test_a_file_is_read_and_options_win_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text('http = "127.0.0.1:9000"\nagent = "echo"\nadvertise = ["192.0.2.1:5000"]\n')
+    config = Config.load(file, {"agent": "parrot"})
+    assert config == Config(http="127.0.0.1:9000", agent="parrot", advertise=["192.0.2.1:5000"])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("htpp = 1", "unknown key 'htpp'"),
+        ("http = ", "voicegate.toml"),
+        ("http = 5", "voicegate.toml"),
+        ("cluster = 5000", "cluster"),
+        ("max_calls = 0", "max_calls"),
+        ('http = "nowhere"', "nowhere"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=fault):
+        Config.load(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing\.toml"):
+        Config.load(tmp_path / "nothing.toml")

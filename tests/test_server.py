@@ -1,0 +1,226 @@
+"""A whole server in this process, its relay in another, and clients on real sockets."""
+
+import gc
+import os
+from random import Random
+
+import httpx2
+import pytest
+import trio
+
+import voicegate
+from tests.harness import make_client, run_server
+from voicegate.testing import sound
+from voicegate.testing.client import ClientCore, ClientState
+from voicegate.testing.phone import Phone, open_phone
+
+
+async def fetch(url: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        return await http.get(url)
+
+
+async def wait_for_end(server: voicegate.Server, call_id: str) -> dict[str, object]:
+    """Wait until a call is over, and return what the server remembers of it."""
+    while True:
+        described = server.transceiver.describe(call_id)
+        assert described is not None
+        if described["state"] == "ended":
+            return described
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("codec", ["opus", "PCMU", "PCMA"])
+@pytest.mark.parametrize("setup", ["actpass", "passive"])
+async def test_the_echo_of_a_voice_comes_back(codec: str, setup: str) -> None:
+    rate = 48000 if codec == "opus" else 8000
+    spoken = sound.speech_like(1.0, rate=rate)
+    with trio.fail_after(20):
+        async with run_server(agent=voicegate.agents.echo) as server:
+            async with open_phone(server.url, make_client(codec=codec, setup=setup)) as phone:
+                await phone.wait_connected()
+                phone.say(spoken.pcm)
+                await phone.wait_until(lambda: len(phone.core.heard) > 2 * 2 * rate)
+            heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=rate)
+            assert sound.correlate(spoken.cut(0.2, 0.7), heard).peak > 0.8
+            ended = await wait_for_end(server, phone.call_id)
+            assert ended["cause"] == "client_closed"
+            assert ended["codec"] == codec
+
+
+async def test_what_the_agent_said_before_the_client_was_connected_is_heard() -> None:
+    greeting = sound.speech_like(1.0)
+
+    async def greet(call: voicegate.Call) -> None:
+        call.audio_out.send_nowait(greeting.pcm)
+        assert isinstance(await call.events.receive(), voicegate.Connected)
+        await call.audio_out.drain()
+
+    with trio.fail_after(20):
+        async with run_server(agent=greet) as server, open_phone(server.url, make_client()) as phone:
+            ended = await wait_for_end(server, phone.call_id)
+            assert ended["cause"] == "agent_finished"
+    heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=48000)
+    assert sound.correlate(greeting.cut(0.0, 0.5), heard).peak > 0.8
+
+
+async def test_an_agent_that_raises_ends_its_own_call_only() -> None:
+    async def moody(call: voicegate.Call) -> None:
+        if call.metadata.get("mood") == "bad":
+            raise RuntimeError("no")
+        await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        async with run_server(agent=moody) as server, open_phone(server.url, make_client()) as good:
+            await good.wait_connected()
+            metadata = {"mood": "bad"}
+            call_id, answer = server.transceiver.create_call(
+                (core := make_client()).offer(), metadata=metadata
+            )
+            core.handle_answer(answer, now=trio.current_time())
+            await reach(server, core)
+            ended = await wait_for_end(server, call_id)
+            assert (ended["cause"], ended["detail"]) == ("agent_failed", "RuntimeError('no')")
+            assert (described := server.transceiver.describe(good.call_id)) and described[
+                "state"
+            ] == "connected"
+
+
+async def reach(server: voicegate.Server, core: ClientCore) -> None:
+    """Send what the client has to say first: its connectivity check."""
+    core.handle_timeout(now=trio.current_time())
+    with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+        await sock.connect(tuple(server.udp))
+        while (data := core.poll_transmit()) is not None:
+            await sock.send(data)
+
+
+async def test_hanging_up_over_http_ends_the_call_with_that_cause() -> None:
+    with trio.fail_after(20):
+        async with run_server() as server, open_phone(server.url, make_client()) as phone:
+            await phone.wait_connected()
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                assert (await http.delete(phone.url)).status_code in {200, 204}
+                assert (await wait_for_end(server, phone.call_id))["cause"] == "client_hangup"
+                assert (await http.post(f"{phone.url}/hangup")).status_code == 404
+
+
+async def test_stopping_the_server_says_goodbye_to_clients() -> None:
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            async with run_server() as server:
+                phone = await nursery.start(keep_phone, server.url, make_client())
+                await phone.wait_connected()
+            start = trio.current_time()
+            await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
+            assert trio.current_time() - start < 2
+            nursery.cancel_scope.cancel()
+
+
+async def keep_phone(url: str, core: ClientCore, *, task_status: trio.TaskStatus[Phone]) -> None:
+    async with open_phone(url, core) as phone:
+        task_status.started(phone)
+        await trio.sleep_forever()
+
+
+async def test_every_route_that_an_operator_reads_answers() -> None:
+    with trio.fail_after(20):
+        async with run_server() as server, open_phone(server.url, make_client()) as phone:
+            await phone.wait_connected()
+            session = (await fetch(f"{server.url}v1/sessions/{phone.call_id}")).json()
+            assert session["state"] == "connected"
+            assert session["path"]["client"] == "127.0.0.1"
+            assert list(session["phases"])[:3] == ["first_check", "client_hello", "dtls_completed"]
+            listed = (await fetch(f"{server.url}v1/sessions")).json()
+            assert phone.call_id in str(listed)
+            assert (await fetch(f"{server.url}healthz")).status_code == 200
+            assert (await fetch(f"{server.url}readyz")).status_code == 200
+            metrics = (await fetch(f"{server.url}metrics")).text
+            assert "voicegate_calls 1.0" in metrics
+            assert 'voicegate_relay_events_total{kind="' in metrics
+
+
+async def test_an_offer_beyond_the_last_slot_is_refused_with_503() -> None:
+    with trio.fail_after(20):
+        async with run_server(max_calls=1) as server, open_phone(server.url, make_client()):
+            async with httpx2.AsyncClient(trust_env=False) as http:
+                response = await http.post(
+                    f"{server.url}v1/realtime/calls",
+                    content=make_client().offer(),
+                    headers={"content-type": "application/sdp"},
+                )
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "no_capacity"
+
+
+async def test_an_offer_that_cannot_be_answered_is_refused_with_its_line() -> None:
+    offer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+    with trio.fail_after(20):
+        async with run_server() as server, httpx2.AsyncClient(trust_env=False) as http:
+            response = await http.post(
+                f"{server.url}v1/realtime/calls", content=offer, headers={"content-type": "application/sdp"}
+            )
+            assert response.status_code == 400
+            assert response.json()["error"]["type"] == "invalid_request_error"
+            assert "m=audio" in response.json()["error"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
+    random = Random(2026)
+
+    async def one_call(server: voicegate.Server, limiter: trio.CapacityLimiter) -> None:
+        async with limiter:
+            core = make_client(setup=random.choice(["actpass", "passive"]))
+            patience = random.random() * 0.25
+            with trio.move_on_after(patience):
+                async with open_phone(server.url, core) as phone:
+                    await phone.wait_connected()
+                    phone.say(bytes(2 * 4800))
+                    await trio.sleep_forever()
+
+    async def many(server: voicegate.Server, count: int) -> None:
+        limiter = trio.CapacityLimiter(10)
+        async with trio.open_nursery() as nursery:
+            for _ in range(count):
+                nursery.start_soon(one_call, server, limiter)
+
+    def memory() -> int:
+        gc.collect()
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    async with run_server(agent=voicegate.agents.echo) as server:
+        await many(server, 150)
+        await settle(server)
+        descriptors, tasks, resident = descriptor_count(), task_count(), memory()
+        await many(server, 350)
+        await settle(server)
+        assert server.transceiver.call_count == 0
+        assert set(server.transceiver.engine.footprint.values()) == {0}
+        assert descriptor_count() == descriptors
+        assert task_count() == tasks
+        assert memory() - resident < 4_000_000, "350 more calls must not need 4 MB more"
+        relay = await server.relay.statistics()
+        assert relay is not None
+        assert relay.router.flows == 0
+
+
+async def settle(server: voicegate.Server) -> None:
+    """Wait until the watchdogs have ended what the clients abandoned, without waiting for each one's patience."""
+    for described in server.transceiver.describe_all():
+        if described["state"] != "ended" and (call := server.transceiver.find(str(described["id"]))):
+            assert call.deadline is not None, "every call has a watchdog"
+            call.core.handle_timeout(now=trio.current_time() + 31)
+            server.transceiver.engine.settle(call, trio.current_time())
+    while server.transceiver.call_count:
+        await trio.sleep(0.05)
+
+
+def descriptor_count() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def task_count() -> int:
+    return trio.lowlevel.current_statistics().tasks_living

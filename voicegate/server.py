@@ -1,0 +1,210 @@
+"""Everything on one machine: relay process, transceiver and signalling, as one task that ends whole.
+
+Layer: shell (Trio).
+"""
+
+import datetime
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import trio
+
+from voicegate.agents import load_agent
+from voicegate.call import Agent, EndCause
+from voicegate.config import Address, Config
+from voicegate.datagram import DatagramPort
+from voicegate.directory import MemoryDirectory
+from voicegate.errors import WireError
+from voicegate.ice import Keyring
+from voicegate.observability import Metrics
+from voicegate.relay import Relay, RelayConfig, run_relay
+from voicegate.sdp import Candidate, OfferError
+from voicegate.signalling import CreatedCall, OfferRefused, serve_http
+from voicegate.transceiver import Transceiver, TransceiverFullError
+from voicegate.wire import hop
+
+__all__ = ["Server", "serve"]
+
+FAREWELL_SECONDS: Final = 0.2
+"""How long the relay stays after the last call, so that their goodbyes get through it."""
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """What `serve` bound, and the parts that run behind it."""
+
+    http: Address
+    udp: Address
+    transceiver: Transceiver
+    relay: Relay
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        host = Address("127.0.0.1", self.http.port) if self.http.is_wildcard else self.http
+        return f"http://{host}/"
+
+
+async def serve(
+    agent: Agent | None = None,
+    config: Config | None = None,
+    *,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve calls until cancelled; ``agent`` (default: the one that ``config`` names) answers each.
+
+    Errors: UsageError for an address that is taken or an agent that is not there.
+    Cancellation: ends every call with its goodbyes, then the relay.
+    Resources: one child process (the relay), one HTTP and one UDP socket; all gone when this returns.
+    """
+    config = config or Config()
+    agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
+    secrets = config.secrets or (os.urandom(32),)
+    hop_address = (_hop_host(config), 0)
+    limit = hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH
+    with closing(DatagramPort(hop_address, datagram_limit=limit)) as port:
+        transceiver = Transceiver(
+            port,
+            agent=agent or load_agent(config.agent),
+            keyring=Keyring(secrets),
+            transceiver_id=config.cluster << 20 | int.from_bytes(os.urandom(3), "big") >> 4,
+            max_calls=config.max_calls,
+            max_call_seconds=config.max_call_seconds,
+            random=os.urandom,
+            clock=partial(datetime.datetime.now, datetime.UTC),
+        )
+        directory = MemoryDirectory()
+        directory.register(transceiver.id, port.address)
+        relay_config = RelayConfig(secrets=secrets, public=[config.udp], hop=hop_address)
+        async with trio.open_nursery() as nursery:
+            # The relay outlives the calls, even when all are cancelled at once: it carries their goodbyes.
+            relay_scope = trio.CancelScope(shield=True)
+            relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
+            try:
+                transceiver.candidates = _candidates(config, relay)
+                service = _Service(transceiver, relay, agent_name=agent_name)
+                await _serve_calls(service, config, task_status)
+            finally:
+                with trio.move_on_after(FAREWELL_SECONDS, shield=True):
+                    await trio.sleep_forever()
+                relay_scope.cancel()
+
+
+async def _serve_calls(service: "_Service", config: Config, task_status: trio.TaskStatus[Server]) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.transceiver.run)
+        http = await nursery.start(
+            partial(
+                serve_http,
+                service,
+                host=config.http.host,
+                port=config.http.port,
+                origins=config.cors_origins,
+                hosts=config.hosts,
+            )
+        )
+        task_status.started(
+            Server(
+                http=Address(*http),
+                udp=Address(*service.relay.public[0]),
+                transceiver=service.transceiver,
+                relay=service.relay,
+            )
+        )
+
+
+async def _run_relay(
+    config: RelayConfig,
+    directory: MemoryDirectory,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[Relay],
+) -> None:
+    with scope:
+        async with trio.open_nursery() as nursery:
+            relay = await nursery.start(run_relay, config)
+            task_status.started(relay)
+            async for transceivers in directory.watch():
+                relay.set_transceivers(transceivers)
+
+
+def _hop_host(config: Config) -> str:
+    """Relay and transceiver share this machine, so their hop stays on loopback."""
+    return "::1" if ":" in config.udp.host else "127.0.0.1"
+
+
+def _candidates(config: Config, relay: Relay) -> tuple[Candidate, ...]:
+    bound = Address(*relay.public[0])
+    listed = [Address(host, port or bound.port) for host, port in config.advertise] or [bound]
+    # RFC 8445 §5.1.2.1: type preference 126 (host), then the order they are listed in, then component 1.
+    return tuple(
+        Candidate(
+            foundation=str(rank + 1),
+            transport="udp",
+            priority=126 << 24 | (0xFFFF - rank) << 8 | 255,
+            address=host,
+            port=port,
+        )
+        for rank, (host, port) in enumerate(listed)
+    )
+
+
+class _Service:
+    """The transceiver and the relay, as signalling sees them."""
+
+    def __init__(self, transceiver: Transceiver, relay: Relay, *, agent_name: str) -> None:
+        self.transceiver: Final = transceiver
+        self.relay: Final = relay
+        self.agent_name: Final = agent_name
+
+    async def create_call(
+        self,
+        offer: str,
+        *,
+        session: Mapping[str, Any] | None,
+        client: str,  # noqa: ARG002 - limits per client come later
+    ) -> CreatedCall:
+        try:
+            call_id, answer = self.transceiver.create_call(offer, metadata=session or {})
+        except WireError as error:
+            raise OfferRefused(str(error)) from error
+        except OfferError as error:
+            raise OfferRefused(str(error), code=error.code, param=error.param) from error
+        except TransceiverFullError as error:
+            raise OfferRefused(str(error), status=503, code="no_capacity", param=None) from error
+        return CreatedCall(id=call_id, answer=answer)
+
+    def end_call(self, call_id: str) -> bool:
+        call = self.transceiver.find(call_id)
+        if call is None:
+            return False
+        call.end(EndCause.CLIENT_HANGUP, "the client hung up")
+        return True
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return self.transceiver.describe_all()
+
+    def session(self, call_id: str) -> dict[str, Any] | None:
+        return self.transceiver.describe(call_id)
+
+    async def metrics(self) -> bytes:
+        metrics = Metrics()
+        self.transceiver.report(metrics)
+        metrics.gauge("relay_workers_started", "Relay workers ever started", self.relay.workers_started)
+        statistics = await self.relay.statistics()
+        if statistics is not None:
+            router = attrs.asdict(statistics.router)
+            drops = router.pop("dropped")
+            metrics.counter("relay_drops", "Client datagrams that the relay dropped", drops, label="reason")
+            metrics.counter("relay_events", "Datagrams and flows of the relay", router, label="kind")
+            metrics.counter(
+                "relay_socket_errors", "What the kernel refused", statistics.socket_errors, label="error"
+            )
+        return metrics.render()
+
+    def is_ready(self) -> bool:
+        return self.relay.pid is not None

@@ -1,0 +1,8 @@
+"""Owns calls whole: one core per call for all its protocols, and the one loop that feeds them all.
+
+Layer: shell (Trio), around `voicegate.transceiver.core` and `voicegate.transceiver.media`, which are sans-IO.
+"""
+
+from voicegate.transceiver.transceiver import Transceiver, TransceiverFullError
+
+__all__ = ["Transceiver", "TransceiverFullError"]

@@ -1,0 +1,156 @@
+"""One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+import trio
+
+from voicegate.call import Agent, Call, Connected, EndCause
+from voicegate.transceiver.core import (
+    CallCore,
+    Ended,
+    MediaReady,
+    PathAdded,
+    PathRemoved,
+    Phase,
+    State,
+)
+from voicegate.wire import Path, Transmit
+from voicegate.wire.path import address_text
+
+__all__ = ["ActiveCall"]
+
+_log = structlog.get_logger()
+
+
+class ActiveCall:
+    """A call on this transceiver: its core, its agent, and what is known of it from outside."""
+
+    def __init__(
+        self, call_id: str, core: CallCore, *, agent: Agent, metadata: Mapping[str, Any], now: float
+    ) -> None:
+        self.id: Final = call_id
+        self.core: Final = core
+        self.paths: set[Path] = set()
+        """Paths that were this call's own; a newer call from the same address may have taken one over."""
+        self.deadline: float | None = None
+        """When the engine's schedule has this call next."""
+        self.cause: EndCause | None = None
+        self.detail = ""
+        self._agent = agent
+        self._created_at = now
+        self._ended_at: float | None = None
+        self._call = Call(
+            call_id, playout=core.media.playout, sample_rate=core.media.codec.sample_rate, metadata=metadata
+        )
+        self._reached = trio.Event()
+        self._scope = trio.CancelScope()
+
+    # The life
+
+    async def run(self, *, max_seconds: float) -> None:
+        """Run the agent from the client's first authenticated check until the call ends, for whatever reason.
+
+        The one place where an agent's failure is caught: it ends this call and no other.
+        Cancellation: ends the call with `EndCause.SERVER_STOPPED` and passes.
+        """
+        with structlog.contextvars.bound_contextvars(call=self.id):
+            try:
+                with self._scope:
+                    with trio.move_on_after(max_seconds):
+                        await self._reached.wait()
+                        await self._run_agent()
+                    self.end(EndCause.MAX_DURATION, f"{max_seconds:.0f} s are over")
+            finally:
+                self.end(EndCause.SERVER_STOPPED, "the server was stopped")
+                self._close()
+
+    async def _run_agent(self) -> None:
+        try:
+            await self._agent(self._call)
+        except Exception as error:
+            _log.exception("agent failed")
+            self.end(EndCause.AGENT_FAILED, repr(error))
+        else:
+            self.end(EndCause.AGENT_FINISHED, "the agent returned")
+
+    def end(self, cause: EndCause, detail: str) -> None:
+        """End the call; the first cause given is the one that counts."""
+        if self.cause is None:
+            self.cause, self.detail = cause, detail
+        self._scope.cancel()
+
+    def _close(self) -> None:
+        now = trio.current_time()
+        self._ended_at = now
+        self.core.close(now=now)
+        self._call.close()
+        _log.info("call ended", cause=self.cause and self.cause.value, detail=self.detail, **self._phases())
+
+    # The core's output
+
+    def drain(self, transmits: list[Transmit], paths: dict[Path, "ActiveCall"], *, now: float) -> None:
+        """Move all that the core has to say to where it belongs.
+
+        Datagrams go to ``transmits``; ``paths``, the engine's table, is told which ones lead here.
+        """
+        core = self.core
+        while (transmit := core.poll_transmit()) is not None:
+            transmits.append(transmit)
+        while (frame := core.poll_audio()) is not None:
+            self._call.push_audio(frame)
+        while (event := core.poll_event()) is not None:
+            match event:
+                case PathAdded(path=path):
+                    self.paths.add(path)
+                    paths[path] = self
+                    self._reached.set()
+                case PathRemoved(path=path):
+                    self.paths.discard(path)
+                    if paths.get(path) is self:
+                        del paths[path]
+                case MediaReady():
+                    self._call.push_event(Connected((now - self._created_at) * 1000))
+                    _log.info("call connected", call=self.id, **self._phases())
+                case Ended(cause=cause, detail=detail):
+                    self.end(cause, detail)
+
+    # What is known from outside
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether media can flow."""
+        return self.core.state is State.CONNECTED
+
+    def phase_ms(self, phase: Phase) -> float | None:
+        """Return the milliseconds from the offer to a milestone, None when it was not reached."""
+        reached = self.core.phases.get(phase)
+        return None if reached is None else round((reached - self._created_at) * 1000, 3)
+
+    def _phases(self) -> dict[str, float]:
+        return {phase.value: ms for phase in Phase if (ms := self.phase_ms(phase)) is not None}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``GET /v1/sessions/{id}`` shows."""
+        statistics = self.core.statistics()._asdict()
+        path = self.core.path
+        now = trio.current_time() if self._ended_at is None else self._ended_at
+        return {
+            "id": self.id,
+            "state": "ended" if self._ended_at is not None else self.core.state.value,
+            "cause": self.cause.value if self.cause else None,
+            "detail": self.detail,
+            "duration_ms": round((now - self._created_at) * 1000),
+            "phases": self._phases(),
+            "path": None
+            if path is None
+            else {
+                "client": address_text(path.host),
+                "port": path.port,
+                "relay": f"{path.relay[0]}:{path.relay[1]}",
+                "transport": "tcp" if path.is_stream else "udp",
+            },
+            "codec": self.core.media.codec.name,
+            "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
+        }

@@ -1,0 +1,196 @@
+"""A transceiver: takes offers, owns the calls that come of them, and remembers those that ended."""
+
+import datetime
+from base64 import b32encode
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+import trio
+
+from voicegate.call import Agent
+from voicegate.datagram import DatagramPort
+from voicegate.dtls import Certificate
+from voicegate.errors import VoicegateError
+from voicegate.ice import Keyring, Route
+from voicegate.observability import Histogram, Metrics
+from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer
+from voicegate.transceiver.core import CallCore, Phase
+from voicegate.transceiver.engine import Engine
+from voicegate.transceiver.task import ActiveCall
+
+__all__ = ["Transceiver", "TransceiverFullError"]
+
+_log = structlog.get_logger()
+
+ENDED_CALLS_KEPT: Final = 256
+"""Ended calls that can still be asked about; people look when a call just failed."""
+
+_PHASE_BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_NTP_EPOCH: Final = datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)
+
+
+class TransceiverFullError(VoicegateError):
+    """No slot is left for another call."""
+
+
+class Transceiver:
+    """All calls of one worker process, behind one hop socket.
+
+    Resources: `run` owns everything; when it is cancelled, every call says goodbye and is gone.
+    """
+
+    def __init__(
+        self,
+        port: DatagramPort,
+        *,
+        agent: Agent,
+        keyring: Keyring,
+        transceiver_id: int,
+        max_calls: int,
+        max_call_seconds: float,
+        random: Callable[[int], bytes],
+        clock: Callable[[], datetime.datetime],
+    ) -> None:
+        self._agent = agent
+        self._keyring = keyring
+        self.id: Final = transceiver_id
+        self._max_calls = max_calls
+        self._max_call_seconds = max_call_seconds
+        self._random = random
+        self._clock = clock
+        # One certificate for the life of the process: clients check it by the fingerprint in their answer.
+        self._certificate = Certificate.generate(not_before=clock() - datetime.timedelta(days=1))
+        self._calls: dict[str, ActiveCall] = {}
+        self._ended: deque[dict[str, Any]] = deque(maxlen=ENDED_CALLS_KEPT)
+        self._ended_causes: Counter[str] = Counter()
+        self._phases = {phase.value: Histogram(_PHASE_BOUNDS_MS) for phase in Phase}
+        self._totals: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter()
+        self._nursery: trio.Nursery | None = None
+        self.engine: Final = Engine(port)
+        self.candidates: Sequence[Candidate] = ()
+        """The relays' addresses, as answers list them."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve calls until cancelled.
+
+        Cancellation: ends every call; their goodbyes are sent before this returns.
+        """
+        # Calls and engine are cancelled at once; the goodbyes go out all the same, since remove() sends them.
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self.engine.run)
+            task_status.started()
+
+    @property
+    def call_count(self) -> int:
+        """Calls that are set up or going on."""
+        return len(self._calls)
+
+    def create_call(self, offer: str, *, metadata: Mapping[str, Any]) -> tuple[str, str]:
+        """Answer an SDP offer; the call waits for its client from here on. Returns its id and the SDP answer.
+
+        Errors: WireError for text that is not SDP, OfferError for an offer that cannot be answered, both
+        naming the line; TransceiverFullError.
+        """
+        if self._nursery is None or len(self._calls) >= self._max_calls:
+            raise TransceiverFullError(f"all {self._max_calls} slots are taken")
+        now = trio.current_time()
+        route = Route(transceiver_id=self.id, session_id=self._random(8), generation=0)
+        local = self._keyring.mint(route)
+        ssrc = int.from_bytes(self._random(4), "big")
+        cname = b32encode(self._random(10)).decode().lower()
+        negotiated = answer(
+            SessionDescription.decode(offer),
+            LocalParameters(
+                ice_ufrag=local.ufrag,
+                ice_pwd=local.pwd,
+                fingerprint=str(self._certificate.fingerprint),
+                candidates=tuple(self.candidates),
+                session_id=int.from_bytes(self._random(8), "big") >> 1,
+                ssrc=ssrc,
+                cname=cname,
+                stream_id="voicegate",
+                track_id="voicegate-audio",
+            ),
+        )
+        core = CallCore(
+            local=local,
+            negotiated=negotiated,
+            certificate=self._certificate,
+            ssrc=ssrc,
+            cname=cname,
+            random=self._random,
+            now=now,
+            ntp_at_zero=(self._clock() - _NTP_EPOCH).total_seconds() - now,
+        )
+        call = ActiveCall(self._call_id(route), core, agent=self._agent, metadata=metadata, now=now)
+        self._calls[call.id] = call
+        self.engine.add(call, ufrag=local.ufrag, session_id=route.session_id)
+        self._nursery.start_soon(self._run_call, call, local.ufrag, route.session_id)
+        return call.id, negotiated.answer.encode()
+
+    def find(self, call_id: str) -> ActiveCall | None:
+        """Return a call that is going on."""
+        return self._calls.get(call_id)
+
+    def describe(self, call_id: str) -> dict[str, Any] | None:
+        """Return what is known of a call, also for a while after it ended."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            return call.describe()
+        return next((ended for ended in self._ended if ended["id"] == call_id), None)
+
+    def describe_all(self) -> list[dict[str, Any]]:
+        """Return what is known of all calls: those that ended lately, then those that go on, newest last."""
+        return [*self._ended, *(call.describe() for call in self._calls.values())]
+
+    def report(self, metrics: Metrics) -> None:
+        """Add this transceiver's families to a scrape."""
+        totals, drops = self._totals.copy(), self._drops.copy()
+        for call in self._calls.values():
+            _count(call, totals, drops)
+        metrics.gauge("calls", "Calls that are set up or going on", len(self._calls))
+        connected = sum(call.is_connected for call in self._calls.values())
+        metrics.gauge("calls_connected", "Calls whose media can flow", connected)
+        metrics.counter("calls_ended", "Calls that ended, by cause", self._ended_causes, label="cause")
+        metrics.counter("transceiver_events", "Packets and frames of all calls", totals, label="kind")
+        metrics.counter(
+            "transceiver_drops", "Datagrams dropped within calls, by reason", drops, label="reason"
+        )
+        metrics.counter(
+            "hop_drops", "Hop datagrams that reached no call, by reason", self.engine.drops, label="reason"
+        )
+        metrics.histogram("setup_ms", "Milliseconds from offer to milestone", self._phases, label="phase")
+
+    # Internals
+
+    async def _run_call(self, call: ActiveCall, ufrag: str, session_id: bytes) -> None:
+        try:
+            await call.run(max_seconds=self._max_call_seconds)
+        finally:
+            self.engine.remove(call, ufrag=ufrag, session_id=session_id)
+            del self._calls[call.id]
+            self._remember(call)
+
+    def _remember(self, call: ActiveCall) -> None:
+        self._ended.append(call.describe())
+        self._ended_causes[call.cause.value if call.cause else "unknown"] += 1
+        _count(call, self._totals, self._drops)
+        for phase in Phase:
+            if (ms := call.phase_ms(phase)) is not None:
+                self._phases[phase.value].observe(ms)
+
+    def _call_id(self, route: Route) -> str:
+        """Make an id that leads later requests to this transceiver, and that nobody can guess (64 bits)."""
+        tail = (
+            b32encode(route.transceiver_id.to_bytes(4, "big") + route.session_id).decode().rstrip("=").lower()
+        )
+        return f"rtc_u{route.cluster}_{tail}"
+
+
+def _count(call: ActiveCall, totals: Counter[str], drops: Counter[str]) -> None:
+    statistics = call.core.statistics()
+    totals.update({key: value for key, value in statistics._asdict().items() if key != "drops"})
+    drops.update(statistics.drops)
