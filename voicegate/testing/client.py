@@ -145,7 +145,7 @@ class ClientCore:
 
     def handle_datagram(self, data: bytes, *, now: float) -> None:
         """Take a datagram from the server."""
-        if self._dtls is None or self.media is None:
+        if self._dtls is None or self.media is None or self.state in {ClientState.FAILED, ClientState.CLOSED}:
             return
         match classify(data):
             case PacketKind.STUN:
@@ -224,7 +224,8 @@ class ClientCore:
         ):
             return
         self._is_reached = True
-        self.state = ClientState.HANDSHAKING
+        if self.state is ClientState.CHECKING:  # a server that opens DTLS may be faster than its answer
+            self.state = ClientState.HANDSHAKING
         self._check_at = now + self._keepalive_interval
         self._check(nominates=True)
         if self._is_dtls_client:

@@ -4,7 +4,7 @@ Layer: shell (Trio).
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from math import inf
 
 import httpx2
@@ -22,8 +22,10 @@ class Phone:
         self.core = core
         self.url = url
         """Of the call, as the server's ``Location`` gave it."""
-        self.is_silenced = False
-        """When set, nothing is sent any more, as by a client that vanished."""
+        self.sent = 0
+        """Datagrams sent."""
+        self.vanish_after: float = inf
+        """Datagrams after which nothing is sent any more, as by a client that vanished."""
         self._progress = trio.Condition()
 
     @property
@@ -66,11 +68,11 @@ class Phone:
 
     async def _flush(self, sock: trio.socket.SocketType) -> None:
         while (data := self.core.poll_transmit()) is not None:
-            if not self.is_silenced:
-                try:
+            if self.sent < self.vanish_after:
+                self.sent += 1
+                # An ICMP error that an earlier datagram caused says nothing of this one.
+                with suppress(ConnectionRefusedError):
                     await sock.send(data)
-                except ConnectionRefusedError:
-                    continue
 
     async def hang_up(self, sock: trio.socket.SocketType) -> None:
         """Say goodbye on the media path."""

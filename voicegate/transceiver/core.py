@@ -32,6 +32,7 @@ from voicegate.dtls import (
     Role,
     SrtpProfile,
 )
+from voicegate.dtls.alert import AlertDescription
 from voicegate.ice import ConsentExpired, Credentials, IceLiteAgent, PathClosed, PathSelected, PathValidated
 from voicegate.sdp import Negotiated
 from voicegate.srtp import SrtpSession
@@ -329,6 +330,8 @@ class CallCore:
                     self._drops["no_data_channel"] += 1
                 case HandshakeFailed(cause=FailureCause.FINGERPRINT_MISMATCH, detail=detail):
                     self._end(EndCause.FINGERPRINT_MISMATCH, detail, now)
+                case HandshakeFailed(alert=AlertDescription.CLOSE_NOTIFY, is_remote=True):
+                    self._end(EndCause.CLIENT_CLOSED, "the client gave up the handshake", now)
                 case HandshakeFailed(detail=detail):
                     self._end(EndCause.DTLS_FAILED, detail, now)
                 case Closed(alert=alert):
@@ -360,8 +363,11 @@ class CallCore:
 
     def _flush_media(self) -> None:
         path = self._ice.selected_path
-        while path is not None and (packet := self.media.poll_transmit()) is not None:
-            self._transmits.append(Transmit(packet, path))
+        while (packet := self.media.poll_transmit()) is not None:
+            if path is not None:
+                self._transmits.append(Transmit(packet, path))
+            else:  # Kept, it would only come too late, in a burst with all that follows.
+                self._drops["no_path"] += 1
 
     def _end(self, cause: EndCause, detail: str, now: float) -> None:
         if self.state is not State.CLOSED:

@@ -50,9 +50,8 @@ class Engine:
         self.settle(call, trio.current_time())
         self._send()
         del self._by_ufrag[ufrag], self._by_session[session_id]
-        for path in [path for path in call.paths if self._by_path.get(path) is call]:
-            del self._by_path[path]
-        call.paths.clear()
+        while call.paths:
+            self.close_path(call.paths.pop(), call)
         # An ended call keeps no place in the schedule, however far away its deadline was.
         self._schedule = [entry for entry in self._schedule if entry[2] is not call]
         heapq.heapify(self._schedule)
@@ -116,7 +115,10 @@ class Engine:
                 call.core.handle_refused_check()
             return call
         if datagram.type == hop.HopType.PING:
-            self._reply(hop.HopType.PONG, datagram, source, payload=datagram.payload)
+            pong = hop.encode(
+                hop.HopType.PONG, host=datagram.host, port=datagram.port, payload=datagram.payload
+            )
+            self._port.send_batch([(pong, source)])
             return None
         if datagram.type != hop.HopType.DATA:
             self.drops["hop_type"] += 1
@@ -125,7 +127,7 @@ class Engine:
         call = self._find(datagram.payload, path)
         if call is None:
             self.drops["no_session"] += 1
-            self._reply(hop.HopType.FLOW_GONE, datagram, source)
+            self._send_gone(path)
             return None
         call.core.handle_datagram(datagram.payload, path=path, now=now)
         return call
@@ -142,7 +144,7 @@ class Engine:
 
     def settle(self, call: ActiveCall, now: float) -> None:
         """After a call was touched: drain it, and bring table and schedule up to date."""
-        call.drain(self._transmits, self._by_path, now=now)
+        call.drain(self, now=now)
         deadline = call.core.poll_timeout()
         if deadline is not None and (call.deadline is None or deadline < call.deadline):
             call.deadline = deadline
@@ -150,11 +152,23 @@ class Engine:
             if deadline < self._timer.deadline:
                 self._timer.deadline = deadline
 
-    def _reply(
-        self, type_: hop.HopType, to: hop.HopDatagram, relay: tuple[str, int], *, payload: bytes = b""
-    ) -> None:
-        reply = hop.encode(type_, host=to.host, port=to.port, payload=payload, is_stream=to.is_stream)
-        self._port.send_batch([(reply, relay)])
+    def send(self, transmit: Transmit) -> None:
+        """Send a datagram with the present batch."""
+        self._transmits.append(transmit)
+
+    def open_path(self, path: Path, call: ActiveCall) -> None:
+        """Lead datagrams from a path to a call from now on."""
+        self._by_path[path] = call
+
+    def close_path(self, path: Path, call: ActiveCall) -> None:
+        """Lead them there no longer, and let the relay forget the flow; another call's path is left alone."""
+        if self._by_path.get(path) is call:
+            del self._by_path[path]
+            self._send_gone(path)
+
+    def _send_gone(self, path: Path) -> None:
+        gone = hop.encode(hop.HopType.FLOW_GONE, host=path.host, port=path.port, is_stream=path.is_stream)
+        self._port.send_batch([(gone, path.relay)])
 
     def _send(self) -> None:
         """Send all that the calls had to say, as one batch."""

@@ -24,6 +24,9 @@ FRAME_SECONDS: Final = 0.02
 SLOT_SECONDS: Final = 0.005
 """Frames leave on a grid of this size: calls spread over it by when they began; a slot's leave together."""
 
+_ROUNDING_SECONDS: Final = 1e-6
+"""A slot that begins this soon is missed together with the one before: two frames at once are a burst."""
+
 _TRAILING_SILENCE_FRAMES: Final = 10
 """Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats."""
 
@@ -187,7 +190,7 @@ class Media:
         """Send the frame that is due; slots missed by a stall are skipped, never sent in a burst."""
         if self._srtp is None:
             return
-        missed = int((now - due) / FRAME_SECONDS)
+        missed = int((now - due + _ROUNDING_SECONDS) / FRAME_SECONDS)
         self._next_frame_at = due + (missed + 1) * FRAME_SECONDS
         self.slots_missed += missed
         self._rtp.skip(missed * self._ticks)

@@ -1,7 +1,7 @@
 """One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 import trio
@@ -19,9 +19,22 @@ from voicegate.transceiver.core import (
 from voicegate.wire import Path, Transmit
 from voicegate.wire.path import address_text
 
-__all__ = ["ActiveCall"]
+__all__ = ["ActiveCall", "Exchange"]
 
 _log = structlog.get_logger()
+
+
+class Exchange(Protocol):
+    """What a call needs of the engine that feeds it."""
+
+    def send(self, transmit: Transmit) -> None:
+        """Send a datagram with the present batch."""
+
+    def open_path(self, path: Path, call: "ActiveCall") -> None:
+        """Lead datagrams from a path to a call from now on."""
+
+    def close_path(self, path: Path, call: "ActiveCall") -> None:
+        """Lead them there no longer; a path that has gone over to another call stays with that one."""
 
 
 class ActiveCall:
@@ -69,9 +82,9 @@ class ActiveCall:
     async def _run_agent(self) -> None:
         try:
             await self._agent(self._call)
-        except Exception as error:
+        except* Exception as failures:  # also those that a nursery of the agent's raises beside a Cancelled
             _log.exception("agent failed")
-            self.end(EndCause.AGENT_FAILED, repr(error))
+            self.end(EndCause.AGENT_FAILED, ", ".join(map(repr, failures.exceptions)))
         else:
             self.end(EndCause.AGENT_FINISHED, "the agent returned")
 
@@ -90,26 +103,22 @@ class ActiveCall:
 
     # The core's output
 
-    def drain(self, transmits: list[Transmit], paths: dict[Path, "ActiveCall"], *, now: float) -> None:
-        """Move all that the core has to say to where it belongs.
-
-        Datagrams go to ``transmits``; ``paths``, the engine's table, is told which ones lead here.
-        """
+    def drain(self, exchange: "Exchange", *, now: float) -> None:
+        """Move all that the core has to say to where it belongs."""
         core = self.core
         while (transmit := core.poll_transmit()) is not None:
-            transmits.append(transmit)
+            exchange.send(transmit)
         while (frame := core.poll_audio()) is not None:
             self._call.push_audio(frame)
         while (event := core.poll_event()) is not None:
             match event:
                 case PathAdded(path=path):
                     self.paths.add(path)
-                    paths[path] = self
+                    exchange.open_path(path, self)
                     self._reached.set()
                 case PathRemoved(path=path):
                     self.paths.discard(path)
-                    if paths.get(path) is self:
-                        del paths[path]
+                    exchange.close_path(path, self)
                 case MediaReady():
                     self._call.push_event(Connected((now - self._created_at) * 1000))
                     _log.info("call connected", call=self.id, **self._phases())
