@@ -65,3 +65,12 @@ async def test_parrot_falls_silent_when_it_is_interrupted(nursery: trio.Nursery)
     await line.say(sound.speech_like(0.4, seed=7))
     assert line.playout.queued_samples == 0
     nursery.cancel_scope.cancel()
+
+
+async def test_echo_does_not_fall_behind_for_ever_after_a_stall(nursery: trio.Nursery) -> None:
+    line = await run(nursery, echo)
+    for _ in range(50):  # a second of voice arrives while nothing can be played
+        line.call.push_audio(AudioFrame(bytes(2 * FRAME), RATE, 0))
+        await wait_all_tasks_blocked()
+    assert line.call.audio_out.queued_ms <= 40
+    nursery.cancel_scope.cancel()
