@@ -20,7 +20,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell voicegate tests examples docs README.md CHANGELOG.md
+	$(BIN)/codespell voicegate tests examples bench docs *.md --skip 'tests/corpus,tests/vectors'
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m bench $(ARGS)

@@ -27,10 +27,8 @@ async def agent(call: voicegate.Call) -> None:
 
 def tone(frequency: float, *, seconds: float, sample_rate: int) -> bytes:
     """Make a sine of a quarter of full scale."""
-    samples = (
-        int(8000 * math.sin(2 * math.pi * frequency * n / sample_rate)) for n in range(int(seconds * sample_rate))
-    )
-    return array("h", samples).tobytes()
+    turn = 2 * math.pi * frequency / sample_rate
+    return array("h", (int(8000 * math.sin(turn * n)) for n in range(int(seconds * sample_rate)))).tobytes()
 
 
 async def main(http: str = "127.0.0.1:8080", udp: str = "127.0.0.1:3478") -> None:
@@ -43,6 +41,6 @@ async def main(http: str = "127.0.0.1:8080", udp: str = "127.0.0.1:3478") -> Non
 
 if __name__ == "__main__":
     try:
-        trio.run(main, *sys.argv[1:])
+        trio.run(partial(main, **dict(zip(("http", "udp"), sys.argv[1:], strict=False))))
     except* KeyboardInterrupt:
         pass

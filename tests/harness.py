@@ -14,7 +14,9 @@ from voicegate.testing.client import ClientCore
 
 
 @asynccontextmanager
-async def run_server(agent: voicegate.Agent | None = None, **settings: object) -> AsyncIterator[voicegate.Server]:
+async def run_server(
+    agent: voicegate.Agent | None = None, **settings: object
+) -> AsyncIterator[voicegate.Server]:
     """Run a whole server (relay process, transceiver, HTTP) on free ports of this machine."""
     config = voicegate.Config(**{"http": "127.0.0.1:0", "udp": "127.0.0.1:0", **settings})  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
@@ -27,5 +29,5 @@ def client_certificate() -> Certificate:
     return Certificate.generate(not_before=datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
 
 
-def make_client(**settings: str) -> ClientCore:
-    return ClientCore(random=os.urandom, certificate=client_certificate(), **settings)
+def make_client(*, codec: str = "opus", setup: str = "actpass") -> ClientCore:
+    return ClientCore(random=os.urandom, certificate=client_certificate(), codec=codec, setup=setup)

@@ -48,6 +48,25 @@ async def test_draining_waits_until_all_is_sent(
     assert trio.current_time() - start == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("wait", ["drain", "send"])
+async def test_waiting_for_a_last_sample_is_not_a_busy_wait(
+    call: Call, wait: str, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    class Steps(trio.abc.Instrument):
+        count = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.count += 1
+
+    call.audio_out.send_nowait(bytes(2) if wait == "drain" else bytes(2 * (2 * RATE + 1)))
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    with trio.move_on_after(1):  # nobody plays, as before the client is connected
+        await (call.audio_out.drain() if wait == "drain" else call.audio_out.send(b""))
+    trio.lowlevel.remove_instrument(steps)
+    assert steps.count < 150
+
+
 async def test_an_interruption_tells_what_was_heard_and_wakes_who_waits(
     call: Call, playout: PlayoutQueue, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

@@ -90,6 +90,8 @@ def test_a_file_is_read_and_options_win_over_it(tmp_path: Path) -> None:
         ("cluster = 5000", "cluster"),
         ("max_calls = 0", "max_calls"),
         ('http = "nowhere"', "nowhere"),
+        ("http = [1, 2]", "voicegate.toml"),
+        ("agent = 5", "agent"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
@@ -102,3 +104,11 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing\.toml"):
         Config.load(tmp_path / "nothing.toml")
+
+
+def test_one_origin_may_stand_without_brackets(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text('cors_origins = "https://example.org"\nhosts = ["a.example", "b.example"]\n')
+    config = Config.load(file)
+    assert config.cors_origins == ("https://example.org",)
+    assert config.hosts == ("a.example", "b.example")

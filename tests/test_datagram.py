@@ -4,8 +4,8 @@ from contextlib import closing
 import pytest
 import trio
 
-from voicegate.errors import UsageError
 from voicegate.datagram import BATCH_LIMIT, DatagramPort
+from voicegate.errors import UsageError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

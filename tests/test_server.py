@@ -188,7 +188,7 @@ async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
                 nursery.start_soon(one_call, server, limiter)
 
     async with run_server(agent=voicegate.agents.echo) as server:
-        # Half of the calls fill pools, caches and the list of ended calls; the other half must then add nothing.
+        # Half of the calls fill pools, caches and the list of ended calls; the others must add nothing.
         for _ in range(2):
             await many(server, 125)
             await settle(server)
@@ -234,3 +234,11 @@ def footprint() -> dict[str, object]:
 def resident_bytes() -> int:
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_a_start_that_is_cancelled_leaves_no_relay_behind() -> None:
+    for patience in (0.0, 0.05, 0.2):
+        with trio.fail_after(20), trio.move_on_after(patience):
+            await voicegate.serve(config=voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0"))
+    children = Path("/proc/self/task", str(os.getpid()), "children").read_text().split()
+    assert not [pid for pid in children if "voicegate.relay" in Path("/proc", pid, "cmdline").read_text()]

@@ -32,6 +32,9 @@ AUDIO_IN_FRAMES: Final = 250
 EVENT_LIMIT: Final = 64
 """Events that wait for a slow agent; then new ones are dropped: reading none must cost no memory."""
 
+_FRAME_SECONDS: Final = 0.02
+"""How often playout takes from the queue; to look more often would be a busy wait."""
+
 _AHEAD_SECONDS: Final = 2.0
 """`AudioOutput.send` lets this much audio queue up before it waits: it rides out a stall of the agent."""
 
@@ -129,7 +132,7 @@ class AudioOutput:
         await trio.lowlevel.checkpoint()
         # Playout runs in real time, so how long to wait is known, and nothing has to wake us per frame.
         while (ahead := self._playout.queued_samples / self._sample_rate - _AHEAD_SECONDS) > 0:
-            with trio.move_on_after(ahead):
+            with trio.move_on_after(max(ahead, _FRAME_SECONDS)):
                 await self._interrupted.wait()
 
     async def drain(self) -> None:
@@ -139,7 +142,7 @@ class AudioOutput:
         """
         await trio.lowlevel.checkpoint()
         while queued := self._playout.queued_samples:
-            with trio.move_on_after(queued / self._sample_rate):
+            with trio.move_on_after(max(queued / self._sample_rate, _FRAME_SECONDS)):
                 await self._interrupted.wait()
 
     def interrupt(self) -> Interruption:

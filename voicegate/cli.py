@@ -6,21 +6,30 @@ Layer: shell (Trio).
 import signal
 import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import trio
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.text import Text
 
 from voicegate.config import Config
 from voicegate.errors import UsageError
-from voicegate.observability import configure_logging
-from voicegate.server import Server, serve
+
+if TYPE_CHECKING:
+    from voicegate.server import Server
 
 __all__ = ["app", "main"]
 
-app = App(name="voicegate", help="A media server for talking with AI: WebRTC in front, plain audio behind.")
+_EXIT_USAGE: Final = 2
+
+app = App(
+    name="voicegate",
+    help="A media server for talking with AI: WebRTC in front, plain audio behind.",
+    version=lambda: version("voicegate-server"),
+)
 
 
 @app.command(name="serve")
@@ -31,7 +40,7 @@ def serve_command(
     advertise: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     agent: str | None = None,
     config: Path | None = None,
-    log_level: str = "info",
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> None:
     """Serve calls until Ctrl-C.
 
@@ -41,8 +50,11 @@ def serve_command(
         advertise: IP[:PORT] that answers give to clients, when it is not what the relay is bound to.
         agent: echo, parrot or package.module:function [parrot].
         config: A TOML file with the same settings and more; options win over it.
-        log_level: debug, info, warning or error.
+        log_level: How much is logged.
     """
+    # Here and in `_serve`, not above: it takes a second, for which `main` has made Ctrl-C quiet.
+    from voicegate.observability import configure_logging
+
     given = {"http": http, "udp": udp, "advertise": advertise, "agent": agent}
     overrides = {name: value for name, value in given.items() if value is not None}
     configure_logging(level=log_level)
@@ -52,29 +64,35 @@ def serve_command(
 
 
 async def _serve(config: Config) -> None:
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, None, config))
-        _greet(server, config)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    # From before the server starts: a signal that comes meanwhile waits until all of it is there to be ended.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        from voicegate.server import serve
+
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve, None, config))
+            _greet(server, config)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
 
-def _greet(server: Server, config: Config) -> None:
+def _greet(server: "Server", config: Config) -> None:
     console = Console(stderr=True, highlight=False)
-    console.print(
-        f"[bold]voicegate[/] is ready: open [bold cyan]{server.url}[/] and talk to [bold]{config.agent}[/]"
-    )
-    console.print(f"media on UDP {server.udp}; Ctrl-C ends it", style="dim")
+    parts = ("voicegate", "bold"), " is ready: open ", (server.url, "bold cyan"), " and talk to "
+    console.print(Text.assemble(*parts, (config.agent, "bold")), soft_wrap=True)
+    console.print(Text(f"media on UDP {server.udp}; Ctrl-C ends it", style="dim"), soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; a mistake in how it was called is one line, not a traceback."""
+    # Until `_serve` listens for it, Ctrl-C just ends the process.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         app()
     except* UsageError as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        Console(stderr=True, highlight=False).print(f"[bold red]voicegate:[/] {error}", soft_wrap=True)
-        sys.exit(2)
+        # As `Text`, since users write square brackets too, and on one line, however long.
+        line = Text.assemble(("voicegate:", "bold red"), f" {error}")
+        Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+        sys.exit(_EXIT_USAGE)

@@ -61,13 +61,17 @@ class Address(NamedTuple):
 
 
 def _address(value: "Address | str") -> Address:
-    return Address.parse(value) if isinstance(value, str) else Address(*value)
+    return Address.parse(value if isinstance(value, str) else str(Address(*value)))
 
 
 def _advertised(values: "str | list[Any] | tuple[Any, ...]") -> tuple[Address, ...]:
     # Port 0 stands for "the port that the relay is bound to", known only once it is.
     listed = [values] if isinstance(values, str) else values
     return tuple(Address.parse(v, default_port=0) if isinstance(v, str) else Address(*v) for v in listed)
+
+
+def _strings(values: "str | list[Any] | tuple[Any, ...]") -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
 
 
 def _secrets(values: "str | bytes | list[Any] | tuple[Any, ...]") -> tuple[bytes, ...]:
@@ -88,7 +92,7 @@ class Config:
     """The relay's public socket."""
     advertise: tuple[Address, ...] = attrs.field(default=(), converter=_advertised)
     """Addresses that answers give to clients instead of the relay's own. Port 0: the relay's."""
-    agent: str = "parrot"
+    agent: str = attrs.field(default="parrot", validator=attrs.validators.instance_of(str))
     """``echo``, ``parrot`` or ``package.module:function``."""
     secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
     """Cluster secrets: the first makes credentials, all are accepted. None: one is made at start."""
@@ -98,9 +102,9 @@ class Config:
     """Calls at once; the next offer is answered with 503."""
     max_call_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))
     """The longest call."""
-    cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=tuple)
+    cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=_strings)
     """Web origins whose pages may make calls."""
-    hosts: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    hosts: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     """Host names that the HTTP side answers to on loopback, besides addresses and ``localhost``."""
 
     def __attrs_post_init__(self) -> None:
@@ -111,7 +115,7 @@ class Config:
             )
         for address in self.advertise:
             if address.is_wildcard:
-                raise UsageError(f"advertise {address}: clients cannot send to a wildcard address")
+                raise UsageError(f"advertise {address.host}: clients cannot send to a wildcard address")
         if len(self.secrets) > 2:
             raise UsageError("secrets: two generations at most are valid at once")
         if any(len(secret) < MIN_SECRET_BYTES for secret in self.secrets):

@@ -81,9 +81,10 @@ async def serve(
         directory.register(transceiver.id, port.address)
         relay_config = RelayConfig(secrets=secrets, public=[config.udp], hop=hop_address)
         async with trio.open_nursery() as nursery:
-            # The relay outlives the calls, even when all are cancelled at once: it carries their goodbyes.
-            relay_scope = trio.CancelScope(shield=True)
+            relay_scope = trio.CancelScope()
             relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
+            # From here on the relay outlives the calls, which are cancelled with it: it carries their goodbyes.
+            relay_scope.shield = True
             try:
                 transceiver.candidates = _candidates(config, relay)
                 service = _Service(transceiver, relay, agent_name=agent_name)

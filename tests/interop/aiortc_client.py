@@ -47,6 +47,7 @@ async def listen(track: MediaStreamTrack, heard: bytearray) -> None:
     while True:
         try:
             frame = await track.recv()
+            assert isinstance(frame, av.AudioFrame)
         except MediaStreamError:
             return
         stereo = bytes(frame.planes[0])[: frame.samples * 4]
@@ -88,7 +89,7 @@ async def main(url: str, say: Path, heard_path: Path, seconds: float) -> None:
         file.setframerate(48000)
         file.writeframes(bytes(heard))
     inbound = stats["inbound-rtp"]
-    print(json.dumps({"packets": inbound.packetsReceived, "lost": inbound.packetsLost}))
+    json.dump({"packets": inbound.packetsReceived, "lost": inbound.packetsLost}, sys.stdout)
 
 
 asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))

@@ -1,4 +1,4 @@
-"""A person with Chromium: the page that `voicegate serve` shows, a microphone that plays a WAV file, real ears."""
+"""A person with Chromium: the page that `voicegate serve` shows, a microphone that plays a file, ears."""
 
 from pathlib import Path
 
@@ -67,13 +67,15 @@ async def test_speaking_over_the_parrot_stops_it(tmp_path: Path) -> None:
         await voicegate.agents.parrot(call)
 
     with trio.fail_after(60):
-        async with run_server(agent=watched) as server:
-            async with open_browser("chromium", microphone=tmp_path / "microphone.wav") as browser:
-                page = await browser.open_page(server.url)
-                await start_call(page)
-                # The user speaks from 1 s to 5 s and from 6.5 s to 10.5 s; left alone, the parrot would speak from
-                # about 5.7 s to 9.7 s. The microphone began up to a second before the call.
-                heard = await page.record("voicegate.remoteStream", seconds=8.5)
+        async with (
+            run_server(agent=watched) as server,
+            open_browser("chromium", microphone=tmp_path / "microphone.wav") as browser,
+        ):
+            page = await browser.open_page(server.url)
+            await start_call(page)
+            # The user speaks from 1 s to 5 s and from 6.5 s to 10.5 s; left alone, the parrot would speak
+            # from about 5.7 s to 9.7 s. The microphone began up to a second before the call.
+            heard = await page.record("voicegate.remoteStream", seconds=8.5)
     assert len(dropped_ms) >= 2
     assert max(dropped_ms) > 1000, "the parrot had more to say when it was interrupted"
     assert heard.cut(3.0, 7.0).loudness > 0.02, "the parrot began"
@@ -82,14 +84,13 @@ async def test_speaking_over_the_parrot_stops_it(tmp_path: Path) -> None:
 
 async def test_the_page_tells_why_a_call_did_not_come_about(tmp_path: Path) -> None:
     with trio.fail_after(60):
-        async with run_server(max_calls=1) as server:
-            async with open_browser("chromium") as browser:
-                first = await browser.open_page(server.url)
-                await start_call(first)
-                second = await browser.open_page(server.url)
-                await second.click("#talk")
-                await second.wait_for("voicegate.state === 'ended'")
-                text = await second.evaluate("document.body.innerText")
+        async with run_server(max_calls=1) as server, open_browser("chromium") as browser:
+            first = await browser.open_page(server.url)
+            await start_call(first)
+            second = await browser.open_page(server.url)
+            await second.click("#talk")
+            await second.wait_for("voicegate.state === 'ended'")
+            text = await second.evaluate("document.body.innerText")
     assert "slots are taken" in str(text)
 
 

@@ -1,4 +1,4 @@
-"""Firefox: its consent checks carry no USE-CANDIDATE, and servers that do not answer those lose it after 30 s.
+"""Firefox: its consent checks carry no USE-CANDIDATE; servers that do not answer those lose it after 30 s.
 
 It never pairs with 127.0.0.1, so the server and the browser live in a network namespace of their own.
 """
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 async def run_server_in(namespace: Namespace, *, task_status: trio.TaskStatus[str]) -> None:
-    """`voicegate serve` as an operator runs it, with the page on loopback and media on the namespace's address."""
+    """`voicegate serve` as an operator runs it: the page on loopback, media on the namespace's address."""
     arguments = ["--http", "127.0.0.1:8080", "--udp", f"{namespace.address}:3478", "--agent", "echo"]
     command = namespace.wrap([sys.executable, "-m", "voicegate", "serve", *arguments])
     async with trio.open_nursery() as nursery:

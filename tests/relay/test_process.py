@@ -16,8 +16,8 @@ from trio.testing import memory_stream_pair
 
 from tests.relay.checks import DTLS, MEDIA, SECRET, check
 from tests.relay.peers import Peer, connect, open_peer
-from voicegate.relay.control import ControlChannel, RelayConfig
 from voicegate.datagram import DatagramPort
+from voicegate.relay.control import ControlChannel, RelayConfig
 from voicegate.relay.process import run_worker
 from voicegate.relay.router import DropReason
 from voicegate.wire import hop

@@ -14,9 +14,9 @@ import trio
 
 from tests.relay.checks import DTLS, MEDIA, SECRET
 from tests.relay.peers import connect, open_peer
+from voicegate.datagram import DatagramPort
 from voicegate.errors import UsageError
 from voicegate.relay import Relay, RelayConfig, run_relay
-from voicegate.datagram import DatagramPort
 from voicegate.wire import hop
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ async def open_relay(config: RelayConfig = CONFIG) -> AsyncIterator[Relay]:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - a relay has no event for what these tests wait for
+    while not condition():
         await trio.sleep(0.01)
 
 

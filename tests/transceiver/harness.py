@@ -1,7 +1,6 @@
 """A call core and a client on a virtual network, driven from deadline to deadline."""
 
 import datetime
-import itertools
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -9,12 +8,13 @@ from random import Random
 import attrs
 
 from voicegate.dtls import Certificate
-from voicegate.ice import Keyring, Route
-from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer
-from voicegate.testing.client import ClientCore
+from voicegate.ice import Credentials, Keyring, Route
+from voicegate.ice.stun import binding_request
+from voicegate.sdp import Candidate, LocalParameters, Negotiated, SessionDescription, answer
+from voicegate.testing.client import ClientCore, ClientState
 from voicegate.testing.link import Link
-from voicegate.transceiver.core import CallCore, Event
-from voicegate.wire import Path
+from voicegate.transceiver.core import CallCore, Ended, Event, State
+from voicegate.wire import Path, Transmit
 from voicegate.wire.path import address_bytes
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -27,6 +27,25 @@ ELSEWHERE = Path(RELAY, address_bytes("198.51.100.7"), 6000)
 
 def seeded(seed: int) -> Callable[[int], bytes]:
     return Random(seed).randbytes
+
+
+def negotiate(offer: str, *, local: Credentials) -> Negotiated:
+    """Answer an offer the way a transceiver does."""
+    candidate = Candidate(foundation="1", transport="udp", priority=1, address="192.0.2.100", port=3478)
+    return answer(
+        SessionDescription.decode(offer),
+        LocalParameters(
+            ice_ufrag=local.ufrag,
+            ice_pwd=local.pwd,
+            fingerprint=str(SERVER_CERTIFICATE.fingerprint),
+            candidates=(candidate,),
+            session_id=1,
+            ssrc=1234,
+            cname="server",
+            stream_id="s",
+            track_id="t",
+        ),
+    )
 
 
 @attrs.define
@@ -42,8 +61,17 @@ class Harness:
     is_client_alive: bool = True
     events: list[Event] = attrs.field(factory=list)
     heard: bytearray = attrs.field(factory=bytearray)
-    strays: list[tuple[bytes, Path]] = attrs.field(factory=list)
-    tamper: Callable[[bytes], bytes] = attrs.field(default=lambda data: data)
+    """What the agent would hear."""
+    captured: list[bytes] = attrs.field(factory=list)
+    """All that the client sent, for who would like to send it again."""
+    sent: list[tuple[float, Transmit]] = attrs.field(factory=list)
+    """All that the server sent, and when."""
+    strays: list[Transmit] = attrs.field(factory=list)
+    """What the server sent to where the client is not."""
+    tamper: Callable[[bytes], bytes | None] = attrs.field(default=lambda data: data)
+    """What happens to the client's datagrams; None is a loss."""
+    tamper_down: Callable[[bytes], bytes | None] = attrs.field(default=lambda data: data)
+    """The same for the server's."""
 
     @classmethod
     def make(
@@ -53,25 +81,21 @@ class Harness:
         setup: str = "actpass",
         seed: int = 1,
         certificate: Certificate = CLIENT_CERTIFICATE,
+        edit_offer: Callable[[str], str] = lambda sdp: sdp,
+        keepalive_interval: float = 2.5,
+        **network: float,
     ) -> "Harness":
+        """Make a call whose answer has just reached the client; ``network`` is what a `Link` takes."""
         random = seeded(seed)
-        client = ClientCore(random=seeded(seed + 1), certificate=certificate, codec=codec, setup=setup)
-        local = Keyring([bytes(32)]).mint(Route(transceiver_id=1, session_id=random(8), generation=0))
-        candidate = Candidate(foundation="1", transport="udp", priority=1, address="192.0.2.100", port=3478)
-        negotiated = answer(
-            SessionDescription.decode(client.offer()),
-            LocalParameters(
-                ice_ufrag=local.ufrag,
-                ice_pwd=local.pwd,
-                fingerprint=str(SERVER_CERTIFICATE.fingerprint),
-                candidates=(candidate,),
-                session_id=1,
-                ssrc=1234,
-                cname="server",
-                stream_id="s",
-                track_id="t",
-            ),
+        client = ClientCore(
+            random=seeded(seed + 1),
+            certificate=certificate,
+            codec=codec,
+            setup=setup,
+            keepalive_interval=keepalive_interval,
         )
+        local = Keyring([bytes(32)]).mint(Route(transceiver_id=1, session_id=random(8), generation=0))
+        negotiated = negotiate(edit_offer(client.offer()), local=local)
         core = CallCore(
             local=local,
             negotiated=negotiated,
@@ -83,12 +107,22 @@ class Harness:
             ntp_at_zero=3.9e9,
         )
         client.handle_answer(negotiated.answer.encode(), now=100.0)
-        return cls(core, client)
+        up = Link(seed=2 * seed, **network)  # type: ignore[arg-type] # MTU and seed are no part of it
+        down = Link(seed=2 * seed + 1, **network)  # type: ignore[arg-type] # as above
+        return cls(core, client, up, down)
+
+    @classmethod
+    def connected(cls, *, codec: str = "PCMU", setup: str = "actpass", seed: int = 1) -> "Harness":
+        harness = cls.make(codec=codec, setup=setup, seed=seed)
+        harness.connect()
+        return harness
+
+    # Time
 
     def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
         """Let time pass, deadline by deadline."""
         end = self.now + seconds
-        for _ in itertools.count():
+        while True:
             self._exchange()
             if until():
                 return
@@ -99,42 +133,92 @@ class Harness:
                 self.now = end
                 return
             self.now = max(self.now, due)
-            for data in self.up.receive(now=self.now):
-                self.core.handle_datagram(data, path=self.path, now=self.now)
-                self._drain_core()
-            for data in self.down.receive(now=self.now):
-                if self.is_client_alive:
-                    self.client.handle_datagram(data, now=self.now)
-            deadline = self.core.poll_timeout()
-            if deadline is not None and deadline <= self.now:
-                self.core.handle_timeout(now=self.now)
-                after = self.core.poll_timeout()
-                assert after is None or after > self.now, (
-                    "a core that wants the same deadline again spins for ever"
-                )
-            deadline = self.client.poll_timeout()
-            if self.is_client_alive and deadline is not None and deadline <= self.now:
-                self.client.handle_timeout(now=self.now)
+            self._deliver()
+            self._let_pass()
 
     def connect(self) -> None:
         self.run(
-            10, until=lambda: self.core.state.value == "connected" and self.client.state.value == "connected"
+            10,
+            until=lambda: self.core.state is State.CONNECTED and self.client.state is ClientState.CONNECTED,
         )
-        assert self.client.state.value == "connected", self.client.failure
+        states = (self.core.state.value, self.client.state.value)
+        assert states == ("connected", "connected"), self.client.failure
 
-    def _exchange(self) -> None:
-        while (data := self.client.poll_transmit()) is not None:
-            if self.is_client_alive:
-                self.up.send(self.tamper(data), now=self.now)
-        self._drain_core()
+    # What a test does to it
 
-    def _drain_core(self) -> None:
+    def inject(self, data: bytes, path: Path) -> None:
+        """Hand the server a datagram right now, from wherever."""
+        self.core.handle_datagram(data, path=path, now=self.now)
+        self.drain()
+
+    def check(self, path: Path, *, nominates: bool, number: int = 0) -> None:
+        """Let the client check from a path, right now."""
+        self.inject(self.make_check(nominates=nominates, number=number), path)
+
+    def make_check(self, *, nominates: bool, number: int = 0, key: str | None = None) -> bytes:
+        remote = self.client._remote
+        assert remote is not None
+        return binding_request(
+            transaction_id=number.to_bytes(12, "big"),
+            username=f"{remote.ufrag}:{self.client._local.ufrag}",
+            key=(key or remote.pwd).encode(),
+            priority=1,
+            ice_controlling=1,
+            has_use_candidate=nominates,
+        )
+
+    def vanish(self) -> None:
+        """The client is gone without a word."""
+        self.is_client_alive = False
+
+    # What came of it
+
+    @property
+    def ended(self) -> Ended:
+        endings = [event for event in self.events if isinstance(event, Ended)]
+        assert len(endings) == 1, self.events
+        return endings[0]
+
+    @property
+    def drops(self) -> dict[str, int]:
+        return dict(self.core.statistics().drops)
+
+    # Internals
+
+    def drain(self) -> None:
+        """Take what the core has to say to where it belongs."""
         while (transmit := self.core.poll_transmit()) is not None:
-            if transmit.path == self.path:
-                self.down.send(transmit.data, now=self.now)
-            else:
+            self.sent.append((self.now, transmit))
+            if transmit.path != self.path:
                 self.strays.append(transmit)
+            elif (tampered := self.tamper_down(transmit.data)) is not None:
+                self.down.send(tampered, now=self.now)
         while (frame := self.core.poll_audio()) is not None:
             self.heard += frame.pcm
         while (event := self.core.poll_event()) is not None:
             self.events.append(event)
+
+    def _exchange(self) -> None:
+        while (data := self.client.poll_transmit()) is not None:
+            if self.is_client_alive:
+                self.captured.append(data)
+                if (tampered := self.tamper(data)) is not None:
+                    self.up.send(tampered, now=self.now)
+        self.drain()
+
+    def _deliver(self) -> None:
+        for data in self.up.receive(now=self.now):
+            self.inject(data, self.path)
+        for data in self.down.receive(now=self.now):
+            if self.is_client_alive:
+                self.client.handle_datagram(data, now=self.now)
+
+    def _let_pass(self) -> None:
+        deadline = self.core.poll_timeout()
+        if deadline is not None and deadline <= self.now:
+            self.core.handle_timeout(now=self.now)
+            after = self.core.poll_timeout()
+            assert after is None or after > self.now, "who wants the same deadline again spins for ever"
+        deadline = self.client.poll_timeout()
+        if self.is_client_alive and deadline is not None and deadline <= self.now:
+            self.client.handle_timeout(now=self.now)

@@ -2,10 +2,13 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Final
 
 import structlog
 from structlog.typing import EventDict
+
+from voicegate.errors import UsageError
 
 __all__ = ["configure_logging", "redact"]
 
@@ -25,8 +28,27 @@ def _redact_addresses(_logger: object, _method: str, event: EventDict) -> EventD
     return event
 
 
+class _StderrLogger:
+    """Writes lines to standard error, and loses them when nobody reads there any more: calls go on."""
+
+    def __init__(self, *_: object) -> None:
+        self._stream = sys.stderr
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            print(line, file=self._stream, flush=True)
+
+    debug = info = warning = error = critical = msg
+
+
 def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
-    """Write logs to standard error: as JSON when it is not a terminal, for people when it is."""
+    """Write logs to standard error: as JSON when it is not a terminal, for people when it is.
+
+    Errors: UsageError for a level that logging does not have.
+    """
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None:
+        raise UsageError(f"log level {level!r}: debug, info, warning and error are known")
     as_json = not sys.stderr.isatty() if json is None else json
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
@@ -38,7 +60,7 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
             *([structlog.processors.format_exc_info] if as_json else []),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=_StderrLogger,
         cache_logger_on_first_use=True,
     )

@@ -140,7 +140,11 @@ class Engine:
             username = Message.decode(data).username
         except WireError:
             return None
-        return self._by_ufrag.get(username.partition(":")[0]) if username else None
+        call = self._by_ufrag.get(username.partition(":")[0]) if username else None
+        if call is not None and path in call.paths:
+            # Whoever checks is there: a path that another call took over meanwhile comes back.
+            self._by_path[path] = call
+        return call
 
     def settle(self, call: ActiveCall, now: float) -> None:
         """After a call was touched: drain it, and bring table and schedule up to date."""

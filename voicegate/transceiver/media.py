@@ -28,7 +28,9 @@ _ROUNDING_SECONDS: Final = 1e-6
 """A slot that begins this soon is missed together with the one before: two frames at once are a burst."""
 
 _TRAILING_SILENCE_FRAMES: Final = 10
-"""Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats."""
+"""Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats.
+
+With DTX the codec goes on: only it knows when a packet is due."""
 
 
 class Media:
@@ -56,6 +58,7 @@ class Media:
         self.first_in_at: float | None = None
         self.first_out_at: float | None = None
         self._is_sending = audio.is_sending
+        self._has_dtx = audio.fmtp.get("usedtx") == "1"
         self._payload_type = audio.payload_type
         self._ticks = audio.clock_rate // 50
         self._rtp = RtpSession(
@@ -70,7 +73,7 @@ class Media:
         self._receive = ReceiveBuffer(self.codec)
         self._srtp: SrtpSession | None = None
         self._next_frame_at: float | None = None
-        self._silent_frames = 0
+        self._silent_frames = 1  # so that the first speech is an onset, too
         self._frames: deque[AudioFrame] = deque()
         self._pcm = bytearray()
         self._position = 0
@@ -123,8 +126,8 @@ class Media:
 
     def handle_timeout(self, *, now: float) -> None:
         """Send the frame and the report that are due, and give up on packets that are overdue."""
-        if self._next_frame_at is not None and now >= self._next_frame_at:
-            self._send_frame(self._next_frame_at, now)
+        if self._srtp is not None and self._next_frame_at is not None and now >= self._next_frame_at:
+            self._send_frame(self._srtp, self._next_frame_at, now)
         self._receive.handle_timeout(now)
         self._pump_receive()
         self._rtp.handle_timeout(now=now)
@@ -186,10 +189,8 @@ class Media:
             self._position += self.codec.frame_samples
             self.frames_concealed += is_concealed
 
-    def _send_frame(self, due: float, now: float) -> None:
+    def _send_frame(self, srtp: SrtpSession, due: float, now: float) -> None:
         """Send the frame that is due; slots missed by a stall are skipped, never sent in a burst."""
-        if self._srtp is None:
-            return
         missed = int((now - due + _ROUNDING_SECONDS) / FRAME_SECONDS)
         self._next_frame_at = due + (missed + 1) * FRAME_SECONDS
         self.slots_missed += missed
@@ -197,7 +198,7 @@ class Media:
         pcm = self.playout.pull()
         is_onset = pcm is not None and self._silent_frames > 0
         self._silent_frames = 0 if pcm is not None else self._silent_frames + 1
-        if self._silent_frames > _TRAILING_SILENCE_FRAMES:
+        if self._silent_frames > _TRAILING_SILENCE_FRAMES and not self._has_dtx:
             payload = self.codec.silence
         else:
             payload = self.codec.encode(pcm or bytes(2 * self.codec.frame_samples))
@@ -205,7 +206,7 @@ class Media:
             self._rtp.skip(self._ticks)
             return
         packet = self._rtp.next_packet(payload, samples=self._ticks, marker=is_onset, now=now)
-        self._transmits.append(self._srtp.protect_rtp(packet))
+        self._transmits.append(srtp.protect_rtp(packet))
         self.packets_out += 1
         if self.first_out_at is None:
             self.first_out_at = now

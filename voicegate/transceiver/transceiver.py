@@ -79,9 +79,12 @@ class Transceiver:
         Cancellation: ends every call; their goodbyes are sent before this returns.
         """
         # Calls and engine are cancelled at once; the goodbyes go out all the same, since remove() sends them.
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self.engine.run)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self.engine.run)
+                task_status.started()
+        finally:
+            self._nursery = None
 
     @property
     def call_count(self) -> int:

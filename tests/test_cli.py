@@ -1,0 +1,302 @@
+"""``python -m voicegate`` as a shell runs it: real processes, signals and sockets."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import httpx2
+import pytest
+import trio
+
+from tests.harness import make_client
+from voicegate.testing import sound
+from voicegate.testing.client import ClientState
+from voicegate.testing.phone import open_phone
+
+pytestmark = pytest.mark.slow
+
+FREE = ("--http", "127.0.0.1:0", "--udp", "127.0.0.1:0")
+GREETING = re.compile(r"open (http://\S+) and talk to (\S+)\nmedia on UDP (\S+);")
+
+
+@attrs.define
+class Running:
+    """A server in a process group of its own, as under a terminal."""
+
+    process: trio.Process
+    stderr: str = ""
+    url: str = ""
+    agent: str = ""
+    udp: str = ""
+
+    async def read(self) -> None:
+        """Take all that it says until it ends."""
+        assert self.process.stderr is not None
+        async for chunk in self.process.stderr:
+            self.stderr += chunk.decode()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of the group, which is what Ctrl-C does."""
+        os.killpg(self.process.pid, number)
+
+
+@asynccontextmanager
+async def start(*options: str, cwd: Path | None = None) -> AsyncIterator[Running]:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "voicegate", "serve", *options],
+        stderr=subprocess.PIPE,
+        process_group=0,
+        cwd=cwd,
+    )
+    running = Running(process)
+    assert process.stderr is not None
+    async with process.stderr:
+        try:
+            with trio.fail_after(30):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(running.read)
+                    yield running
+                    await process.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    running.signal(signal.SIGKILL)
+                await process.wait()
+
+
+@asynccontextmanager
+async def serve(*options: str, cwd: Path | None = None) -> AsyncIterator[Running]:
+    """Run a server until it has said where it is; leaving waits for its end."""
+    async with start(*options, cwd=cwd) as running:
+        while not (greeting := GREETING.search(running.stderr)):
+            assert running.process.returncode is None, running.stderr
+            await trio.sleep(0.02)
+        running.url, running.agent, running.udp = greeting.groups()
+        yield running
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> number - 1 & 1)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def run(*arguments: str, cwd: Path | None = None) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "voicegate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=cwd,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def get(url: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        return await http.get(url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_server_and_its_call_cleanly(number: int) -> None:
+    async with serve(*FREE, "--agent", "echo") as server:
+        assert (await get(f"{server.url}healthz")).status_code == 200
+        (relay,) = children(server.process.pid)
+        async with open_phone(server.url, make_client()) as phone:
+            await phone.wait_connected()
+            began = time.monotonic()
+            server.signal(number)
+            await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
+            assert await server.process.wait() == 0
+            assert time.monotonic() - began < 2
+        assert not is_alive(relay)
+    assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4, 1.0])
+async def test_a_signal_while_starting_leaves_no_traceback(delay: float) -> None:
+    async with start(*FREE) as server:
+        # Python catches SIGINT when it starts, our command line lets go of it.
+        for is_caught in (True, False):
+            while catches(server.process.pid, signal.SIGINT) is not is_caught:
+                await trio.sleep(0.005)
+        await trio.sleep(delay)
+        server.signal(signal.SIGINT)
+        assert await server.process.wait() in {0, -signal.SIGINT}
+    assert "Traceback" not in server.stderr
+
+
+async def test_a_second_signal_does_no_harm() -> None:
+    async with serve(*FREE) as server:
+        relays = children(server.process.pid)
+        server.signal(signal.SIGINT)
+        await trio.sleep(0.05)
+        server.signal(signal.SIGINT)
+        assert await server.process.wait() in {0, -signal.SIGINT}
+        assert not any(map(is_alive, relays))
+    assert "Traceback" not in server.stderr
+
+
+async def test_a_call_goes_over_ipv6() -> None:
+    spoken = sound.speech_like(1.0)
+    async with serve("--http", "[::1]:0", "--udp", "[::1]:0", "--agent", "echo") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert server.udp.startswith("[::1]:")
+        async with open_phone(server.url, make_client()) as phone:
+            assert phone.core.server is not None
+            assert phone.core.server.address == "::1"
+            await phone.wait_connected()
+            phone.say(spoken.pcm)
+            await phone.wait_until(lambda: len(phone.core.heard) > 2 * 2 * sound.RATE)
+        heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=sound.RATE)
+        assert sound.correlate(spoken.cut(0.2, 0.7), heard).peak > 0.8
+        server.signal(signal.SIGINT)
+
+
+async def test_an_agent_beside_the_user_is_found(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "async def agent(call):\n"
+        "    call.audio_out.send_nowait(b'\\0\\x10' * 48000)\n"
+        "    await call.audio_out.drain()\n"
+    )
+    async with serve(*FREE, "--agent", "mine:agent", cwd=tmp_path) as server:
+        assert server.agent == "mine:agent"
+        async with open_phone(server.url, make_client()) as phone:
+            await phone.wait_connected()
+            # Returning hangs up.
+            await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
+        assert sound.Sound.from_pcm(bytes(phone.core.heard), rate=sound.RATE).loudness > -40
+        server.signal(signal.SIGINT)
+
+
+async def test_options_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text('http = "127.0.0.1:0"\nudp = "127.0.0.1:0"\nagent = "parrot"\nmax_calls = 1\n')
+    async with serve("--config", str(file), "--agent", "echo") as server:
+        assert server.agent == "echo"
+        async with open_phone(server.url, make_client()):
+            with pytest.raises(AssertionError, match="503"):
+                async with open_phone(server.url, make_client()):
+                    pass
+        server.signal(signal.SIGINT)
+
+
+async def test_what_is_advertised_is_what_clients_are_told() -> None:
+    options = (
+        "--advertise",
+        "192.0.2.7",
+        "198.51.100.7:5000",
+        "2001:db8::7",
+        "--advertise",
+        "[2001:db8::8]:6000",
+    )
+    async with serve("--http", "127.0.0.1:0", "--udp", "0.0.0.0:0", *options) as server:
+        port = server.udp.rpartition(":")[2]
+        client = make_client()
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            answer = await http.post(
+                f"{server.url}v1/realtime/calls",
+                content=client.offer(),
+                headers={"content-type": "application/sdp"},
+            )
+        candidates = [
+            line.split()[4:6] for line in answer.text.splitlines() if line.startswith("a=candidate:")
+        ]
+        assert candidates == [
+            ["192.0.2.7", port],
+            ["198.51.100.7", "5000"],
+            ["2001:db8::7", port],
+            ["2001:db8::8", "6000"],
+        ]
+        server.signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--http", "nowhere:80"), "'nowhere' is not an IP address"),
+        (("--http", "127.0.0.1:70000"), "a port from 0 to 65535"),
+        (("--udp", "127.0.0.1"), "a port from 0 to 65535"),
+        (("--udp", "192.0.2.1:3478", "--http", "127.0.0.1:0"), "192.0.2.1"),
+        (("--http", "192.0.2.1:80", "--udp", "127.0.0.1:0"), "192.0.2.1:80"),
+        (("--udp", "0.0.0.0:0"), "--advertise"),
+        (("--udp", "[::]:0"), "--advertise"),
+        (("--advertise", "0.0.0.0"), "advertise 0.0.0.0: clients cannot send to a wildcard"),
+        ((*FREE, "--agent", "nobody"), "'nobody': neither one of echo, parrot nor"),
+        ((*FREE, "--agent", "nowhere:agent"), "No module named 'nowhere'"),
+        ((*FREE, "--agent", "json:dumps"), "json has no `async def dumps(call)`"),
+        ((*FREE, "--agent", "[bold]x[/]"), "'[bold]x[/]'"),
+        (("--config", "missing.toml"), "missing.toml"),
+        (("--config", "unknown.toml"), "unknown.toml: unknown key 'htpp'"),
+        (("--config", "broken.toml"), "broken.toml"),
+        (("--config", "typed.toml"), "typed.toml"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, options: tuple[str, ...], fault: str) -> None:
+    (tmp_path / "unknown.toml").write_text("htpp = 1")
+    (tmp_path / "broken.toml").write_text("http = ")
+    (tmp_path / "typed.toml").write_text("max_calls = 'many'")
+    status, said = run("serve", *options, cwd=tmp_path)
+    assert status == 2
+    assert said.startswith("voicegate: ")
+    assert said.count("\n") == 1
+    assert fault in said
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "kind"),
+    [("--http", "--udp", socket.SOCK_STREAM), ("--udp", "--http", socket.SOCK_DGRAM)],
+)
+def test_an_address_in_use_is_named(option: str, other: str, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        status, said = run("serve", option, f"127.0.0.1:{port}", other, "127.0.0.1:0")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert str(port) in said
+    assert "in use" in said
+
+
+@pytest.mark.parametrize("options", [("--log-level", "loud"), ("--nonsense",), ("extra",)])
+def test_an_option_that_is_none_is_named(options: tuple[str, ...]) -> None:
+    status, said = run("serve", *options)
+    assert status == 2
+    assert options[-1] in said
+    assert "Traceback" not in said
+
+
+def test_help_and_version_are_there() -> None:
+    status, said = run("serve", "--help")
+    assert status == 0
+    assert "--advertise" in said
+    status, said = run("--version")
+    assert status == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", said)
+    assert said != "0.0.0\n"

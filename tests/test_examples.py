@@ -1,0 +1,59 @@
+"""The examples, run as a reader would run them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.harness import make_client
+from voicegate.testing import sound
+from voicegate.testing.phone import open_phone
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.slow
+async def test_the_embedded_agent_plays_its_notes_and_answers_a_second_later() -> None:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(EXAMPLES / "embed.py"), "127.0.0.1:0", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+    assert process.stdout is not None
+    spoken = sound.speech_like(1.0)
+    try:
+        with trio.fail_after(30):
+            async with process.stdout:
+                said = b""
+                while b"\n" not in said:
+                    said += await process.stdout.receive_some()
+                found = re.search(r"open (\S+)", said.decode())
+                assert found is not None
+                async with open_phone(found[1], make_client()) as phone:
+                    await phone.wait_connected()
+                    phone.say(spoken.pcm)
+                    await phone.wait_until(lambda: len(phone.core.heard) > 3.5 * 2 * sound.RATE)
+                os.killpg(process.pid, signal.SIGINT)
+                # It logs on there until it ends.
+                async for _ in process.stdout:
+                    pass
+            assert await process.wait() == 0
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=sound.RATE)
+    start = sound.correlate(sound.tone(660, 0.15), heard.cut(0, 1)).lag
+    assert heard.cut(start + 0.03, start + 0.12).dominant_frequency() == pytest.approx(660, abs=15)
+    assert heard.cut(start + 0.18, start + 0.27).dominant_frequency() == pytest.approx(880, abs=15)
+    answer = sound.correlate(spoken.cut(0.2, 0.8), heard)
+    assert answer.peak > 0.8
+    # Said at about 0; behind the notes (0.3 s) a second of silence is put before what comes back.
+    assert answer.lag > 1.2

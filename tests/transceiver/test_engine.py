@@ -1,0 +1,248 @@
+"""The engine on real sockets; a socket of the test's own stands for the relay."""
+
+import datetime
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import attrs
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from tests.transceiver.exchange import CLIENT_HOST, Exchange, MemoryPort, sleep
+from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, Harness, seeded
+from voicegate.call import EndCause
+from voicegate.datagram import DatagramPort
+from voicegate.ice import Keyring
+from voicegate.sdp import Candidate
+from voicegate.testing.client import ClientCore, ClientState
+from voicegate.transceiver import Transceiver
+from voicegate.transceiver.engine import Engine
+from voicegate.wire import Path, hop
+
+LIMIT = hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH
+
+
+@attrs.define
+class Bench:
+    """A running transceiver and the relay's socket."""
+
+    transceiver: Transceiver
+    port: DatagramPort
+    relay: DatagramPort
+
+    def send(self, type_: int, payload: bytes = b"", *, port: int = 5000, is_stream: bool = False) -> None:
+        data = hop.encode(type_, host=CLIENT_HOST, port=port, payload=payload, is_stream=is_stream)
+        self.send_raw(data)
+
+    def send_raw(self, data: bytes) -> None:
+        self.relay.send_batch([(data, self.port.address)])
+
+    async def receive(self) -> hop.HopDatagram:
+        with trio.fail_after(5):
+            while True:
+                if batch := self.relay.receive_batch():
+                    assert len(batch) == 1
+                    return hop.decode(batch[0][0])
+                await self.relay.wait_readable()
+
+    async def round_trip(self) -> None:
+        """Return when all that was sent before has been handled, without any answer."""
+        self.send(hop.HopType.PING, b"flush")
+        pong = await self.receive()
+        assert (pong.type, pong.payload) == (hop.HopType.PONG, b"flush")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    with (
+        closing(DatagramPort(("127.0.0.1", 0), datagram_limit=LIMIT)) as port,
+        closing(DatagramPort(("127.0.0.1", 0), datagram_limit=LIMIT)) as relay,
+    ):
+        transceiver = Transceiver(
+            port,
+            agent=sleep,
+            keyring=Keyring([bytes(32)]),
+            transceiver_id=1,
+            max_calls=3,
+            max_call_seconds=60.0,
+            random=seeded(1),
+            clock=lambda: EPOCH + datetime.timedelta(seconds=trio.current_time()),
+        )
+        transceiver.candidates = (
+            Candidate(foundation="1", transport="udp", priority=1, address="192.0.2.100", port=3478),
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(transceiver.run)
+            yield Bench(transceiver, port, relay)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_ping_is_answered_with_what_it_said(bench: Bench) -> None:
+    bench.send(hop.HopType.PING, b"how are you", port=7)
+    pong = await bench.receive()
+    assert pong == hop.HopDatagram(hop.HopType.PONG, CLIENT_HOST, 7, False, b"how are you")
+
+
+async def test_what_is_no_hop_datagram_is_counted_and_not_answered(bench: Bench) -> None:
+    for data in (b"", b"\x00", bytes(24), b"\x56\x10\xff\xff" + bytes(20), b"GET / HTTP/1.1\r\n\r\n" * 5):
+        bench.send_raw(data)
+    await bench.round_trip()
+    assert bench.transceiver.engine.drops == {"malformed_hop": 5}
+
+
+async def test_types_that_are_not_for_a_transceiver_are_counted_and_not_answered(bench: Bench) -> None:
+    for type_ in (hop.HopType.FLOW_GONE, hop.HopType.FLOW_MOVED, hop.HopType.PONG, 15):
+        bench.send(type_)
+    await bench.round_trip()
+    assert bench.transceiver.engine.drops == {"hop_type": 4}
+
+
+def offer() -> ClientCore:
+    return ClientCore(random=seeded(9), certificate=CLIENT_CERTIFICATE, codec="PCMU")
+
+
+def stranger_checks() -> list[bytes]:
+    """Checks of a client whose call is elsewhere, or nowhere."""
+    stranger = Harness.make()
+    check = stranger.make_check(nominates=True)
+    nameless = bytes.fromhex("000100002112a442") + bytes(12)
+    return [check, nameless, check[:10]]
+
+
+async def test_a_flow_without_a_session_is_given_back_to_the_relay(bench: Bench) -> None:
+    packets = [*stranger_checks(), b"\x80\x00" + bytes(40), b"\x16\xfe\xfd" + bytes(40), b""]
+    for packet in packets:
+        bench.send(hop.HopType.DATA, packet, is_stream=True)
+        gone = await bench.receive()
+        assert gone == hop.HopDatagram(hop.HopType.FLOW_GONE, CLIENT_HOST, 5000, True, b"")
+    assert bench.transceiver.engine.drops == {"no_session": len(packets)}
+
+
+async def test_a_refused_check_reaches_its_call(bench: Bench) -> None:
+    client = offer()
+    call_id, _answer = bench.transceiver.create_call(client.offer(), metadata={})
+    call = bench.transceiver.find(call_id)
+    assert call is not None
+    (session_id,) = bench.transceiver.engine._by_session
+    bench.send(hop.HopType.CHECK_REFUSED, bytes(8))
+    bench.send(hop.HopType.CHECK_REFUSED, session_id)
+    await bench.round_trip()
+    call.core.handle_timeout(now=trio.current_time() + 16)
+    bench.transceiver.engine.settle(call, trio.current_time())
+    with trio.fail_after(5):
+        while bench.transceiver.call_count:
+            await trio.lowlevel.checkpoint()
+    described = bench.transceiver.describe(call_id)
+    assert described is not None
+    assert described["cause"] == "bad_integrity"
+
+
+async def test_more_datagrams_than_a_turn_takes_are_all_handled(bench: Bench) -> None:
+    for _ in range(8 * 64 + 100):
+        bench.send(hop.HopType.FLOW_GONE)
+    await bench.round_trip()
+    assert bench.transceiver.engine.drops == {"hop_type": 8 * 64 + 100}
+
+
+@pytest.mark.slow
+@given(
+    datagrams=st.lists(st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"\x56\x10" + rest))
+)
+def test_any_hop_datagram_is_survived(datagrams: list[bytes]) -> None:
+    port = MemoryPort()
+    engine = Engine(port)  # type: ignore[arg-type] # it has what the engine asks of a port
+    for data in datagrams:
+        assert engine._dispatch(data, ("127.0.0.1", 1), 0.0) is None
+    assert sum(engine.drops.values()) <= len(datagrams)
+    assert set(engine.footprint.values()) == {0}
+
+
+@pytest.mark.slow
+async def test_a_new_call_from_the_same_address_takes_its_path_over(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    first = exchange.call(number=5000)
+    await first.wait_for(ClientState.CONNECTED)
+    first.is_alive = False
+    second = exchange.call(number=5000)
+    await second.wait_for(ClientState.CONNECTED)
+    old, new = exchange.transceiver.find(first.call_id), exchange.transceiver.find(second.call_id)
+    assert old is not None
+    assert new is not None
+    assert old.paths == new.paths == {Path(("127.0.0.1", 4000), CLIENT_HOST, 5000)}
+    assert exchange.transceiver.engine.footprint["paths"] == 1
+    # The old one's consent runs out; the path is not its own any more.
+    assert (await exchange.wait_for_end(first))["cause"] == "consent_expired"
+    assert exchange.transceiver.engine.footprint == {"ufrags": 1, "paths": 1, "sessions": 1, "deadlines": 1}
+    before = exchange.describe(second)["counters"]["audio_packets_in"]
+    await trio.sleep(1)
+    assert exchange.describe(second)["counters"]["audio_packets_in"] - before >= 49
+    assert exchange.port.sent == []
+    second.hang_up()
+    await exchange.wait_for_end(second)
+    assert exchange.is_empty
+    assert [gone.type for gone in exchange.port.sent] == [hop.HopType.FLOW_GONE]
+
+
+async def test_an_old_call_hung_up_leaves_the_path_to_the_new_one(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    first = exchange.call(number=5000)
+    await first.wait_for(ClientState.CONNECTED)
+    first.is_alive = False
+    second = exchange.call(number=5000)
+    await second.wait_for(ClientState.CONNECTED)
+    call = exchange.transceiver.find(first.call_id)
+    assert call is not None
+    call.end(EndCause.CLIENT_HANGUP, "")
+    await exchange.wait_for_end(first)
+    assert exchange.transceiver.engine.footprint["paths"] == 1
+    assert exchange.port.sent == [], "the relay is not told to drop a flow that is in use"
+    await trio.sleep(1)
+    assert exchange.describe(second)["state"] == "connected"
+    exchange.scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_path_that_another_call_took_comes_back_with_the_next_check(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    victim = exchange.call(number=5000)
+    await victim.wait_for(ClientState.CONNECTED)
+    # Somebody in a call of his own sends its check in the name of the victim's address.
+    thief = exchange.dial(number=5000)
+    thief.core.handle_timeout(now=trio.current_time())
+    thief.flush()
+    await trio.sleep(0.1)
+    assert exchange.transceiver.engine.footprint["paths"] == 1
+    before = exchange.describe(victim)["counters"]["audio_packets_in"]
+    await trio.sleep(3)
+    heard = exchange.describe(victim)["counters"]["audio_packets_in"] - before
+    assert 20 < heard < 148, "what came until the next check was lost"
+    await exchange.wait_for_end(thief)
+    before = exchange.describe(victim)["counters"]["audio_packets_in"]
+    await trio.sleep(1)
+    assert exchange.describe(victim)["counters"]["audio_packets_in"] - before >= 49
+    exchange.scope.cancel()
+
+
+async def test_the_schedule_holds_a_call_a_few_times_at_most(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = [exchange.call() for _ in range(3)]
+    for caller in callers:
+        await caller.wait_for(ClientState.CONNECTED)
+    for _ in range(5):
+        await trio.sleep(1)
+        # What a call's first watchdogs left behind is passed over when its time comes.
+        assert exchange.transceiver.engine.footprint["deadlines"] <= 3 * 8
+    exchange.scope.cancel()
+    await exchange.wait_for_end(callers[-1])
+    assert exchange.is_empty
