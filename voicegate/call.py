@@ -64,6 +64,8 @@ class EndCause(Enum):
     CONSENT_EXPIRED = "consent_expired"
     """The client vanished: no check for 30 s (RFC 7675 §5.1)."""
     MAX_DURATION = "max_duration"
+    INTERNAL_ERROR = "internal_error"
+    """A fault of voicegate's own; the traceback is in the log."""
 
 
 class AudioFrame(NamedTuple):

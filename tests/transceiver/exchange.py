@@ -92,7 +92,7 @@ class Caller:
         self.flush()
 
     async def wait_for(self, state: ClientState) -> None:
-        with trio.fail_after(60):
+        with trio.fail_after(240):
             while self.core.state is not state:
                 await trio.sleep(0.005)
 
@@ -150,7 +150,7 @@ class Exchange:
 
     async def wait_for_end(self, caller: Caller) -> dict[str, Any]:
         """Wait until a call is over; return what is remembered of it."""
-        with trio.fail_after(120):
+        with trio.fail_after(240):
             while (described := self.describe(caller))["state"] != "ended":
                 await trio.sleep(0.005)
         return described

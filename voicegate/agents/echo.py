@@ -6,8 +6,10 @@ from voicegate.call import Call
 
 __all__ = ["echo"]
 
-_AHEAD_MS: Final = 40
-"""When so much is queued, a frame is left out: else one stall would delay all that follows, for ever."""
+_AHEAD_MS: Final = 80
+"""When so much is queued, a frame is left out: else one stall would delay all that follows, for ever.
+
+Frames come and go on two clocks, so that one or two are often queued without any stall."""
 
 
 async def echo(call: Call) -> None:

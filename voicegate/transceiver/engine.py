@@ -98,7 +98,7 @@ class Engine:
                 # An entry that its call no longer knows was overtaken by an earlier one.
                 if deadline == call.deadline:
                     call.deadline = None
-                    call.core.handle_timeout(now=now)
+                    call.handle_timeout(now=now)
                     self.settle(call, now)
             self._send()
 
@@ -129,7 +129,7 @@ class Engine:
             self.drops["no_session"] += 1
             self._send_gone(path)
             return None
-        call.core.handle_datagram(datagram.payload, path=path, now=now)
+        call.handle_datagram(datagram.payload, path=path, now=now)
         return call
 
     def _find(self, data: bytes, path: Path) -> ActiveCall | None:

@@ -101,6 +101,27 @@ class ActiveCall:
         self._call.close()
         _log.info("call ended", cause=self.cause and self.cause.value, detail=self.detail, **self._phases())
 
+    # The core's input: its faults, which would be ours, end this call and no other
+
+    def handle_datagram(self, data: bytes, *, path: Path, now: float) -> None:
+        """Feed the core a datagram."""
+        try:
+            self.core.handle_datagram(data, path=path, now=now)
+        except Exception as fault:
+            self._contain(fault)
+
+    def handle_timeout(self, *, now: float) -> None:
+        """Feed the core the time."""
+        try:
+            self.core.handle_timeout(now=now)
+        except Exception as fault:
+            self._contain(fault)
+
+    def _contain(self, fault: Exception) -> None:
+        _log.exception("call core failed", call=self.id)
+        self.core.state = State.CLOSED
+        self.end(EndCause.INTERNAL_ERROR, repr(fault))
+
     # The core's output
 
     def drain(self, exchange: "Exchange", *, now: float) -> None:
