@@ -24,11 +24,13 @@ from voicegate.agents import echo
 from voicegate.observability import configure_logging
 from voicegate.testing.browser import Page, open_browser
 from voicegate.testing.sound import Sound, correlate, speech_like
+from voicegate.transceiver.core import Phase
 
 __all__ = ["main"]
 
 SECONDS = 3
 ROWS = ("answer", "ice", "dtls", "first_packet", "mouth_to_ear", "jitter_buffer")
+SERVER_ROWS = tuple(f"server_{phase.value}" for phase in Phase)
 SCRIPT = (Path(__file__).parent / "first_call.js").read_text()
 
 
@@ -76,6 +78,9 @@ async def measure(runs: int) -> dict[str, list[dict[str, float]]]:
                     for run in range(runs + 1):
                         for name, url in urls.items():
                             result = await one_call(page, url)
+                            if name == "voicegate":
+                                phases = server.transceiver.describe_all()[-1]["phases"]
+                                result |= {f"server_{phase}": ms for phase, ms in phases.items()}
                             if run:  # the first of each warms up
                                 results[name].append(result)
                             progress.advance(bar)
@@ -97,4 +102,7 @@ def main(runs: int) -> dict[str, object]:
         ours, theirs = medians["voicegate"][row], medians["aiortc"][row]
         table.add_row(row.replace("_", " "), f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}")
     Console().print(table)
+    for row in SERVER_ROWS:
+        median = statistics.median(call[row] for call in results["voicegate"])
+        Console().print(f"{row.replace('_', ' ')}: {median:.1f} ms after the offer came")
     return {"medians": medians, "calls": results}
