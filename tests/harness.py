@@ -11,6 +11,8 @@ import trio
 import voicegate
 from voicegate.dtls import Certificate
 from voicegate.testing.client import ClientCore
+from voicegate.testing.phone import Phone
+from voicegate.testing.sound import Sound, recognise
 
 
 @asynccontextmanager
@@ -31,3 +33,16 @@ def client_certificate() -> Certificate:
 
 def make_client(*, codec: str = "opus", setup: str = "actpass") -> ClientCore:
     return ClientCore(random=os.urandom, certificate=client_certificate(), codec=codec, setup=setup)
+
+
+async def hear_back(phone: Phone, spoken: Sound) -> None:
+    """Say something to an echo until it has come back whole.
+
+    A stalled machine may spoil a sound, but never makes one.
+    """
+    while True:
+        phone.core.heard.clear()
+        phone.say(spoken.pcm)
+        await phone.wait_until(lambda: len(phone.core.heard) > 4 * len(spoken.samples))
+        if recognise(Sound.from_pcm(bytes(phone.core.heard), rate=spoken.rate), spoken).peak > 0.9:
+            return

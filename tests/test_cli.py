@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import trio
 
-from tests.harness import make_client
+from tests.harness import hear_back, make_client
 from voicegate.testing import sound
 from voicegate.testing.client import ClientState
 from voicegate.testing.phone import open_phone
@@ -159,7 +159,6 @@ async def test_a_second_signal_does_no_harm() -> None:
 
 
 async def test_a_call_goes_over_ipv6() -> None:
-    spoken = sound.speech_like(1.0)
     async with serve("--http", "[::1]:0", "--udp", "[::1]:0", "--agent", "echo") as server:
         assert server.url.startswith("http://[::1]:")
         assert server.udp.startswith("[::1]:")
@@ -167,10 +166,7 @@ async def test_a_call_goes_over_ipv6() -> None:
             assert phone.core.server is not None
             assert phone.core.server.address == "::1"
             await phone.wait_connected()
-            phone.say(spoken.pcm)
-            await phone.wait_until(lambda: len(phone.core.heard) > 2 * 2 * sound.RATE)
-        heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=sound.RATE)
-        assert sound.correlate(spoken.cut(0.2, 0.7), heard).peak > 0.8
+            await hear_back(phone, sound.speech_like(1.0))
         server.signal(signal.SIGINT)
 
 

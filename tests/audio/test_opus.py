@@ -268,6 +268,7 @@ class TestLibrary:
 
     def test_a_missing_library_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ctypes.util, "find_library", lambda _name: None)
+        monkeypatch.setitem(sys.modules, "opuslib_next", None)  # as if it were not installed
         with pytest.raises(UsageError, match=r"apt install libopus0.*voicegate-server\[bundled-opus\]"):
             OpusEncoder()
 

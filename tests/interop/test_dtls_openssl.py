@@ -27,7 +27,7 @@ from voicegate.dtls import (
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(30)]
 
-_LIMIT: Final = 10.0
+_LIMIT: Final = 60.0
 _LABEL: Final = "EXTRACTOR-dtls_srtp"
 _LENGTH: Final = 88
 _EXPORT: Final = ["-keymatexport", _LABEL, "-keymatexportlen", str(_LENGTH)]

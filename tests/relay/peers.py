@@ -14,7 +14,7 @@ from voicegate.wire.path import address_bytes
 
 __all__ = ["Peer", "connect", "open_peer"]
 
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 60.0
 """Seconds until a datagram that doesn't come is given up; on loopback it takes microseconds."""
 
 
