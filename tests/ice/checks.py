@@ -22,8 +22,14 @@ def remote_ufrag(generation: int = 0) -> str:
     return f"{REMOTE_UFRAG}{generation}" if generation else REMOTE_UFRAG
 
 
-def new_agent(now: float = 0.0) -> IceLiteAgent:
-    return IceLiteAgent(local=local_credentials(), remote_ufrag=REMOTE_UFRAG, remote_pwd=REMOTE_PWD, now=now)
+def new_agent(now: float = 0.0, *, is_sped: bool = False) -> IceLiteAgent:
+    return IceLiteAgent(
+        local=local_credentials(),
+        remote_ufrag=REMOTE_UFRAG,
+        remote_pwd=REMOTE_PWD,
+        now=now,
+        is_sped=is_sped,
+    )
 
 
 def restart(agent: IceLiteAgent, generation: int, *, now: float) -> None:

@@ -6,9 +6,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.ice.checks import check, local_credentials, new_agent, path, restart
-from voicegate.ice import ConsentExpired, Message, PathClosed, PathSelected, PathValidated
+from voicegate.ice import (
+    MAX_EMBEDDED_LENGTH,
+    ConsentExpired,
+    EmbeddedDatagram,
+    Message,
+    PathClosed,
+    PathSelected,
+    PathValidated,
+)
 from voicegate.ice.agent import CONSENT_SECONDS, MAX_PATHS
-from voicegate.ice.stun import MessageClass
+from voicegate.ice.stun import AttributeType, MessageClass
 from voicegate.wire import Path
 
 pytestmark = pytest.mark.slow
@@ -16,6 +24,8 @@ pytestmark = pytest.mark.slow
 PATHS = [path(number) for number in range(1, MAX_PATHS + 4)]
 # Most clients have a path or two, and what goes wrong goes wrong between these.
 paths = st.sampled_from(PATHS[:2]) | st.sampled_from(PATHS)
+FLIGHT = [b"\x16\xfe\xfd".ljust(length, b".") for length in (MAX_EMBEDDED_LENGTH, 500)]
+SPED = [(AttributeType.DTLS_IN_STUN_ACK, b""), (AttributeType.DTLS_IN_STUN_DATA, b"\x16\xfe\xff hello")]
 
 
 class IceLiteAgentMachine(RuleBasedStateMachine):
@@ -24,7 +34,7 @@ class IceLiteAgentMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.agent = new_agent()
+        self.agent = new_agent(is_sped=True)
         self.generation = 0
         self.transaction = 0
         self.seen: list[bytes] = []
@@ -35,11 +45,12 @@ class IceLiteAgentMachine(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(at=paths, nominates=st.booleans(), is_old=st.booleans())
-    def check(self, at: Path, nominates: bool, is_old: bool) -> None:
+    @rule(at=paths, nominates=st.booleans(), is_old=st.booleans(), speaks_sped=st.booleans())
+    def check(self, at: Path, nominates: bool, is_old: bool, speaks_sped: bool) -> None:
         self.transaction += 1
         generation = max(0, self.generation - is_old)
-        request = check(number=self.transaction, generation=generation, nominates=nominates)
+        extra = SPED if speaks_sped else []
+        request = check(number=self.transaction, generation=generation, nominates=nominates, extra=extra)
         self.seen.append(request)
         self.deliver(request, at)
 
@@ -88,6 +99,11 @@ class IceLiteAgentMachine(RuleBasedStateMachine):
     @rule(at=paths)
     def dtls(self, at: Path) -> None:
         self.agent.note_datagram(at, now=self.now)
+        self.agent.note_dtls(b"\x16\xfe\xfd another")
+
+    @rule(has_flight=st.booleans())
+    def embed(self, has_flight: bool) -> None:
+        self.agent.embed(FLIGHT if has_flight else ())
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.2, 0.3, 5.0, 29.0, 31.0]))
     def time(self, seconds: float) -> None:
@@ -121,7 +137,8 @@ class IceLiteAgentMachine(RuleBasedStateMachine):
         if transmit is not None:
             response, asked = Message.decode(transmit.data), Message.decode(request)
             assert transmit.path == at
-            assert len(transmit.data) <= len(request), "never a weapon"
+            is_sped = asked.get(AttributeType.DTLS_IN_STUN_ACK) is not None
+            assert len(transmit.data) <= (1200 if is_sped else len(request)), "never a weapon"
             assert response.message_class is MessageClass.SUCCESS
             assert response.transaction_id == asked.transaction_id
             assert response.xor_mapped_address == (at.host, at.port)
@@ -154,6 +171,9 @@ class IceLiteAgentMachine(RuleBasedStateMachine):
                     assert at in self.validated
                     assert not self.has_media or at == may_move_to
                     self.selected = at
+                case EmbeddedDatagram(path=at, data=data):
+                    assert at == checked
+                    assert (AttributeType.DTLS_IN_STUN_DATA, data) in SPED
                 case ConsentExpired():
                     assert self.alive_until is not None
                     assert self.now >= self.alive_until

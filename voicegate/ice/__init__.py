@@ -5,6 +5,7 @@ Layer: core (sans-IO).
 
 from voicegate.ice.agent import (
     ConsentExpired,
+    EmbeddedDatagram,
     Event,
     IceLiteAgent,
     IceStatistics,
@@ -14,11 +15,14 @@ from voicegate.ice.agent import (
     Refusal,
 )
 from voicegate.ice.credentials import Credentials, Keyring, OpenedUfrag, Route
+from voicegate.ice.sped import MAX_EMBEDDED_LENGTH
 from voicegate.ice.stun import Message
 
 __all__ = [
+    "MAX_EMBEDDED_LENGTH",
     "ConsentExpired",
     "Credentials",
+    "EmbeddedDatagram",
     "Event",
     "IceLiteAgent",
     "IceStatistics",

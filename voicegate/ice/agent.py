@@ -4,6 +4,8 @@
 2. us -> client: Binding success with the address we saw; from here on the path is validated
 3. client -> us: DTLS, later SRTP, on a validated path; the first that authenticates confirms it
 
+Where SPED was negotiated, DTLS may come in 1 and go in 2 already.
+
 We never send a request (RFC 8445 §2.5), need no candidates of the client, and are always controlled. Of the
 client's paths only the addresses that its checks came from are known: all are peer-reflexive.
 
@@ -13,21 +15,23 @@ check validates a path and may nominate it, yet once anything authenticated by D
 a further packet of that kind moves media, and only to the path it came on. So a copied check changes nothing,
 and neither does one sent in the name of an address that the client once had.
 
-Drain rule: one ``handle_*`` or command, then `poll_transmit` and `poll_event`, each to None, and
-`poll_timeout`.
+Drain rule: one ``handle_*`` or command, then `poll_event` and `poll_transmit`, each to None, and
+`poll_timeout`. An answer is put together when it is polled, so that with SPED it can carry what DTLS said to
+the datagram in its check.
 
 What is assumed and what is left out stands in ``docs/ice.md``.
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
 from voicegate.errors import UsageError, WireError
 from voicegate.ice.credentials import Credentials
+from voicegate.ice.sped import Sped, SpedState
 from voicegate.ice.stun import (
     BINDING,
     AttributeType,
@@ -42,6 +46,7 @@ from voicegate.wire import Path, Transmit
 __all__ = [
     "IceLiteAgent",
     "ConsentExpired",
+    "EmbeddedDatagram",
     "Event",
     "IceStatistics",
     "PathClosed",
@@ -115,7 +120,18 @@ class ConsentExpired:
     """No check came from anywhere for `CONSENT_SECONDS` (RFC 7675 §5.1): the client is gone or never came."""
 
 
-Event: TypeAlias = PathValidated | PathSelected | PathClosed | ConsentExpired
+@attrs.frozen(kw_only=True)
+class EmbeddedDatagram:
+    """A DTLS datagram came inside a check: to be taken as if it had come by itself.
+
+    The client repeats it until it is acknowledged; each time it comes as an event.
+    """
+
+    path: Path
+    data: bytes = attrs.field(repr=False)
+
+
+Event: TypeAlias = PathValidated | PathSelected | PathClosed | ConsentExpired | EmbeddedDatagram
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +143,12 @@ class IceStatistics:
     refused: Mapping[Refusal, int]
     paths: int
     """Validated now."""
+    embedded_in: int = 0
+    """DTLS datagrams in checks, repetitions included."""
+    embedded_out: int = 0
+    """DTLS datagrams in answers, likewise."""
+    embedded_refused: int = 0
+    """What came in checks as DTLS and can't be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +188,15 @@ class _PathState:
         return self.generation, self.nominated_at, self.validated_at
 
 
+class _Answer(NamedTuple):
+    """What a check gets; an error where ``error`` says which."""
+
+    request: Message
+    path: Path
+    key: bytes
+    error: ErrorCode | None
+
+
 class IceLiteAgent:
     """ICE for one call; the constructor starts the consent clock.
 
@@ -174,9 +205,12 @@ class IceLiteAgent:
         remote_ufrag: From the client's offer.
         remote_pwd: From the client's offer.
         now: Seconds on the clock that all methods use.
+        is_sped: Whether offer and answer agreed on SPED; otherwise DTLS in checks is passed over.
     """
 
-    def __init__(self, *, local: Credentials, remote_ufrag: str, remote_pwd: str, now: float) -> None:
+    def __init__(
+        self, *, local: Credentials, remote_ufrag: str, remote_pwd: str, now: float, is_sped: bool = False
+    ) -> None:
         self._current = _Generation(number=0, local=local, remote_ufrag=remote_ufrag, remote_pwd=remote_pwd)
         self._next: _Generation | None = None
         # In the order of their latest checks: the first is the next to expire.
@@ -185,7 +219,8 @@ class IceLiteAgent:
         self._has_authenticated = False
         self._consent_until: float | None = now + CONSENT_SECONDS
         self._round_trip: float | None = None
-        self._transmits: deque[Transmit] = deque()
+        self._sped = Sped() if is_sped else None
+        self._answers: deque[_Answer] = deque()
         self._events: deque[Event] = deque()
         self._checks_answered = 0
         self._refused: Counter[Refusal] = Counter()
@@ -203,20 +238,21 @@ class IceLiteAgent:
         if isinstance(generation, Refusal):
             self._refused[generation] += 1
             return
-        key = generation.key
-        if unknown := request.unknown_required:
+        error = None
+        if request.unknown_required:
             self._refused[Refusal.UNKNOWN_ATTRIBUTE] += 1
-            answer = binding_error(request, code=ErrorCode.UNKNOWN_ATTRIBUTE, key=key, unknown=unknown)
+            error = ErrorCode.UNKNOWN_ATTRIBUTE
         elif request.get(AttributeType.ICE_CONTROLLED) is not None:
             # A lite agent facing a full one is controlled (RFC 8445 §6.1.1), whatever the tiebreakers say. We
             # answer as if ours were the lower, so the client changes its role (RFC 8445 §7.2.5.1).
             self._refused[Refusal.ROLE_CONFLICT] += 1
-            answer = binding_error(request, code=ErrorCode.ROLE_CONFLICT, key=key)
+            error = ErrorCode.ROLE_CONFLICT
         else:
             self._checks_answered += 1
-            answer = binding_success(request, host=path.host, port=path.port, key=key)
             self._note_check(path, generation, is_nomination=request.has_use_candidate, now=now)
-        self._transmits.append(Transmit(answer, path))
+            if self._sped is not None and (embedded := self._sped.handle_message(request)) is not None:
+                self._events.append(EmbeddedDatagram(path=path, data=embedded))
+        self._answers.append(_Answer(request, path, generation.key, error))
 
     def handle_timeout(self, *, now: float) -> None:
         """Close the paths whose consent ran out."""
@@ -249,7 +285,7 @@ class IceLiteAgent:
         return True
 
     def note_datagram(self, path: Path, *, now: float) -> None:
-        """Note that a DTLS datagram came, for `round_trip`."""
+        """Note that a DTLS datagram came by itself, for `round_trip`."""
         state = self._paths.get(path)
         # Later a path may be new to us while the client goes on sending there, answer or not.
         if state is None or state.is_timed or self._has_authenticated:
@@ -257,6 +293,24 @@ class IceLiteAgent:
         state.is_timed = True
         sample = now - state.validated_at
         self._round_trip = sample if self._round_trip is None else min(sample, self._round_trip)
+
+    def embed(self, datagrams: Sequence[bytes]) -> None:
+        """Say which DTLS datagrams answers are to carry: the flight as last sent, () once it is answered.
+
+        What the client has acknowledged of it is left out, and what is longer than `MAX_EMBEDDED_LENGTH`.
+        """
+        if self._sped is not None:
+            self._sped.embed(datagrams)
+
+    def note_dtls(self, data: bytes) -> None:
+        """Note a DTLS datagram of the handshake that came by itself, for SPED to acknowledge."""
+        if self._sped is not None:
+            self._sped.note_datagram(data)
+
+    def end_sped(self) -> None:
+        """Embed nothing any more: our handshake is done, or we don't want to."""
+        if self._sped is not None:
+            self._sped.end()
 
     def restart(self, *, local: Credentials, remote_ufrag: str, remote_pwd: str, now: float) -> None:
         """Begin an ICE restart (RFC 8445 §9): new credentials count at once, the old ones until media moves.
@@ -277,7 +331,7 @@ class IceLiteAgent:
 
     def poll_transmit(self) -> Transmit | None:
         """Return the next datagram to send."""
-        return self._transmits.popleft() if self._transmits else None
+        return self._encode(self._answers.popleft()) if self._answers else None
 
     def poll_event(self) -> Event | None:
         """Return what happened next."""
@@ -299,6 +353,11 @@ class IceLiteAgent:
         return self._selected.path if self._selected is not None else None
 
     @property
+    def is_sped_active(self) -> bool:
+        """Whether the client uses SPED, and we still do."""
+        return self._sped is not None and self._sped.state is SpedState.CONFIRMED
+
+    @property
     def round_trip(self) -> float | None:
         """An upper bound of the round trip to the client in seconds, the smallest seen; None without any.
 
@@ -310,8 +369,14 @@ class IceLiteAgent:
 
     def statistics(self) -> IceStatistics:
         """Return the counts."""
+        sped = self._sped
         return IceStatistics(
-            checks_answered=self._checks_answered, refused=dict(self._refused), paths=len(self._paths)
+            checks_answered=self._checks_answered,
+            refused=dict(self._refused),
+            paths=len(self._paths),
+            embedded_in=sped.received if sped is not None else 0,
+            embedded_out=sped.sent if sped is not None else 0,
+            embedded_refused=sped.refused if sped is not None else 0,
         )
 
     # Internals
@@ -339,6 +404,14 @@ class IceLiteAgent:
         if remote_ufrag != generation.remote_ufrag:
             return Refusal.WRONG_PEER_UFRAG
         return generation if request.has_valid_integrity(generation.key) else Refusal.BAD_INTEGRITY
+
+    def _encode(self, answer: _Answer) -> Transmit:
+        request, path, key, error = answer
+        if error is not None:
+            unknown = request.unknown_required
+            return Transmit(binding_error(request, code=error, key=key, unknown=unknown), path)
+        extra = self._sped.answer(request) if self._sped is not None else ()
+        return Transmit(binding_success(request, host=path.host, port=path.port, key=key, extra=extra), path)
 
     def _note_check(self, path: Path, generation: _Generation, *, is_nomination: bool, now: float) -> None:
         state = self._paths.pop(path, None)

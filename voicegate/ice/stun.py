@@ -343,11 +343,17 @@ def binding_request(
     return sign(request, key=key)
 
 
-def binding_success(request: Message, *, host: bytes, port: int, key: bytes) -> bytes:
-    """Build the answer to a check that came from ``host`` (16 bytes as in `Path.host`) and ``port``."""
+def binding_success(
+    request: Message, *, host: bytes, port: int, key: bytes, extra: Iterable[tuple[int, bytes]] = ()
+) -> bytes:
+    """Build the answer to a check that came from ``host`` (16 bytes as in `Path.host`) and ``port``.
+
+    ``extra`` are further attributes, put last.
+    """
     family, address = (_IPV4, host[12:]) if host.startswith(_MAPPED_PREFIX) else (_IPV6, host)
     mapped = _ADDRESS.pack(0, family, port ^ MAGIC_COOKIE >> 16) + _xor(address, request.transaction_id)
-    return sign(_response(request, MessageClass.SUCCESS, (AttributeType.XOR_MAPPED_ADDRESS, mapped)), key=key)
+    answer = _response(request, MessageClass.SUCCESS, (AttributeType.XOR_MAPPED_ADDRESS, mapped), *extra)
+    return sign(answer, key=key)
 
 
 def binding_error(request: Message, *, code: ErrorCode, key: bytes, unknown: Iterable[int] = ()) -> bytes:
