@@ -30,6 +30,13 @@ def check(
     )
 
 
+def foreign_check() -> bytes:
+    """Build a check for a server that has nothing to do with us."""
+    return binding_request(
+        transaction_id=b"transaction!", username="elsewhere:client", key=b"password", priority=1
+    )
+
+
 def success(request: bytes, *, host: bytes = ALICE, port: int = 1000) -> bytes:
     """Build a transceiver's answer to a check."""
     message = Message.decode(request)

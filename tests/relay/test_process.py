@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from tests.relay.checks import DTLS, MEDIA, SECRET, check
+from tests.relay.checks import DTLS, MEDIA, SECRET, check, foreign_check
 from tests.relay.peers import Peer, connect, open_peer
 from voicegate.datagram import DatagramPort
 from voicegate.relay.control import ControlChannel, RelayConfig
@@ -102,7 +102,8 @@ async def test_bad_datagrams_are_counted_by_reason_and_unanswered() -> None:
             expected = {
                 DropReason.GARBAGE: [b"", b"\xff" * 100, b"SIP/2.0 200 OK"],
                 DropReason.MALFORMED_STUN: [check()[:-4], check()[:20]],
-                DropReason.FOREIGN_UFRAG: [b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)],
+                DropReason.BAD_FINGERPRINT: [b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)],
+                DropReason.FOREIGN_UFRAG: [foreign_check()],
                 DropReason.UNKNOWN_TRANSCEIVER: [check(2)],
                 DropReason.NO_FLOW: [MEDIA, MEDIA, DTLS],
                 DropReason.OVERSIZED: [MEDIA + bytes(3000)],

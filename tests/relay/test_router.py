@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.relay.checks import ALICE, DTLS, MEDIA, SECRET, check, success
+from tests.relay.checks import ALICE, DTLS, MEDIA, SECRET, check, foreign_check, success
 from voicegate.errors import UsageError
 from voicegate.ice.credentials import Keyring
 from voicegate.relay.flows import FlowTable
@@ -91,8 +91,9 @@ def test_each_reason_to_drop_a_client_datagram_is_counted_as_such() -> None:
         (DropReason.MALFORMED_STUN, request[:19]),
         (DropReason.NOT_BINDING_REQUEST, success(request)),
         (DropReason.NOT_BINDING_REQUEST, b"\x00\x11" + request[2:]),
-        (DropReason.FOREIGN_UFRAG, b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)),
-        (DropReason.FOREIGN_UFRAG, request.replace(b":client", b"client:")),
+        (DropReason.BAD_FINGERPRINT, b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)),
+        (DropReason.BAD_FINGERPRINT, request.replace(b":client", b"client:")),
+        (DropReason.FOREIGN_UFRAG, foreign_check()),
         (DropReason.UNKNOWN_TRANSCEIVER, check(3)),
         (DropReason.FLOW_LIMIT, check(1)),
         (DropReason.NO_FLOW, MEDIA),
@@ -101,7 +102,7 @@ def test_each_reason_to_drop_a_client_datagram_is_counted_as_such() -> None:
         before = router.statistics().dropped[reason.value]
         assert router.handle_client_datagram(datagram, BOB, 5, now=0.0) is None
         assert router.statistics().dropped[reason.value] == before + 1
-    assert sum(drops(router).values()) == 14
+    assert sum(drops(router).values()) == 15
     assert router.statistics().flows == 1
 
 

@@ -57,6 +57,8 @@ class DropReason(Enum):
     NOT_BINDING_REQUEST = "not_binding_request"
     """STUN of another type. A transceiver is ICE-lite: it sends no requests, so nobody owes it a response,
     and an indication (a keepalive) says nothing that a check or media doesn't say better."""
+    BAD_FINGERPRINT = "bad_fingerprint"
+    """A check that was damaged on its way, or has no FINGERPRINT, which ICE demands (RFC 8445 §7.2.4)."""
     FOREIGN_UFRAG = "foreign_ufrag"
     """A check without a ufrag of ours."""
     BAD_INTEGRITY = "bad_integrity"
@@ -205,6 +207,9 @@ class Router:
             message = Message.decode(data)
         except WireError:
             self._drop(DropReason.MALFORMED_STUN)
+            return None
+        if not message.has_valid_fingerprint:
+            self._drop(DropReason.BAD_FINGERPRINT)
             return None
         # USERNAME is the receiver's ufrag, a colon, the sender's (RFC 8445 §7.2.2).
         credentials = self._keyring.open((message.username or "").partition(":")[0])
