@@ -5,7 +5,7 @@ from typing import Final
 
 from voicegate.sdp import Candidate, LocalParameters
 
-__all__ = ["LOCAL", "MINIMAL", "OFFERS", "edited"]
+__all__ = ["DATA", "LOCAL", "MINIMAL", "OFFERS", "edited"]
 
 _VECTORS: Final = Path(__file__).parent.parent / "vectors" / "sdp"
 
@@ -26,6 +26,17 @@ a=setup:actpass
 a=rtcp-mux
 """
 """The least that can be answered; lines are counted from 1."""
+
+DATA: Final = (
+    MINIMAL.replace("t=0 0\n", "t=0 0\na=group:BUNDLE 0 1\n").replace(
+        "setup:actpass\n", "setup:actpass\na=mid:0\n"
+    )
+    + """m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+a=mid:1
+a=sctp-port:6000
+"""
+)
+"""The least that can be answered with data channels, which begin in line 13."""
 
 LOCAL: Final = LocalParameters(
     ice_ufrag="u" * 48,

@@ -1,4 +1,6 @@
 import asyncio
+import re
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -6,16 +8,18 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sdp.offers import LOCAL, MINIMAL, OFFERS, edited
+from tests.sdp.offers import DATA, LOCAL, MINIMAL, OFFERS, edited
 from voicegate.errors import UsageError, WireError
 from voicegate.sdp import (
     Candidate,
+    DataParameters,
     LocalParameters,
     MediaDescription,
     Negotiated,
     OfferError,
     SessionDescription,
     answer,
+    offered_sctp_init,
 )
 
 
@@ -28,8 +32,12 @@ def values(section: MediaDescription | SessionDescription, name: str) -> list[st
 
 
 def audio_of(negotiated: Negotiated) -> MediaDescription:
-    (section,) = (media for media in negotiated.answer.media if media.port)
+    (section,) = (media for media in negotiated.answer.media if media.kind == "audio" and media.port)
     return section
+
+
+def accepted_of(negotiated: Negotiated) -> list[str]:
+    return [media.kind for media in negotiated.answer.media if media.port]
 
 
 def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
@@ -40,7 +48,7 @@ def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
         "o=- 4711 1 IN IP4 0.0.0.0",
         "s=-",
         "t=0 0",
-        "a=group:BUNDLE 0",
+        "a=group:BUNDLE 0 1",
         "a=ice-lite",
         "a=extmap-allow-mixed",
         "m=audio 3478 UDP/TLS/RTP/SAVPF 111 110",
@@ -65,10 +73,18 @@ def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
         "a=msid:voicegate audio",
         "a=ssrc:305419896 cname:voicegate",
         "a=ssrc:305419896 msid:voicegate audio",
-        "m=application 0 UDP/DTLS/SCTP webrtc-datachannel",
-        "c=IN IP4 0.0.0.0",
+        "m=application 3478 UDP/DTLS/SCTP webrtc-datachannel",
+        "c=IN IP4 192.0.2.1",
         "a=mid:1",
-        "a=inactive",
+        "a=candidate:1 1 udp 2130706431 192.0.2.1 3478 typ host",
+        "a=candidate:2 1 tcp 1671430143 192.0.2.1 443 typ host tcptype passive",
+        "a=end-of-candidates",
+        f"a=ice-ufrag:{LOCAL.ice_ufrag}",
+        f"a=ice-pwd:{LOCAL.ice_pwd}",
+        f"a=fingerprint:{LOCAL.fingerprint}",
+        "a=setup:passive",
+        "a=sctp-port:5000",
+        "a=max-message-size:262144",
         "",
     ]
     assert f"a=ice-ufrag:{negotiated.remote_ice_ufrag}\r\n" in offer
@@ -76,6 +92,8 @@ def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
     assert [f"a=fingerprint:{each}" in offer for each in negotiated.remote_fingerprints] == [True]
     assert negotiated.remote_ice_options == ("trickle",)
     assert not negotiated.is_dtls_client
+    assert negotiated.data == DataParameters(sctp_port=5000, max_message_size=262_144)
+    assert not negotiated.is_sped
 
 
 @pytest.mark.parametrize("text", OFFERS.values(), ids=OFFERS)
@@ -89,7 +107,10 @@ def test_every_real_offer_is_answered(text: str) -> None:
     accepted = audio_of(negotiated)
     assert accepted.kind == "audio"
     assert set(accepted.formats) <= set(next(media for media in offer.media if media.kind == "audio").formats)
-    assert values(result, "group") == [f"BUNDLE {negotiated.audio.mid}"]
+    bundled = [str(values(media, "mid")[0]) for media in result.media if media.port]
+    assert values(result, "group") == [f"BUNDLE {' '.join(bundled)}"]
+    assert ("application" in accepted_of(negotiated)) == (negotiated.data is not None)
+    assert (negotiated.data is not None) == any(media.kind == "application" for media in offer.media)
     assert values(result, "ice-lite") == [None]
     assert len(accepted.attributes_named("msid")) == negotiated.audio.is_sending
     assert len(accepted.attributes_named("ssrc")) == 2 * negotiated.audio.is_sending
@@ -111,6 +132,213 @@ def test_a_name_without_a_bundle_stays_without_a_bundle() -> None:
     negotiated = answered(MINIMAL + "a=mid:voice\n")
     assert values(audio_of(negotiated), "mid") == ["voice"]
     assert values(negotiated.answer, "group") == []
+
+
+def swapped(text: str) -> str:
+    """Put the second of two sections first, and its name first in the bundle."""
+    session, first, second = re.split("(?m)^(?=m=)", text)
+    return edited(session, ("BUNDLE 0 1", "BUNDLE 1 0")) + second + first
+
+
+@pytest.mark.parametrize(
+    "name", ["chromium-156-audio-data", "firefox-153-audio-data", "aiortc-1.16-audio-data"]
+)
+def test_data_channels_may_come_before_the_audio(name: str) -> None:
+    negotiated = answered(swapped(OFFERS[name]))
+    assert accepted_of(negotiated) == ["application", "audio"]
+    assert values(negotiated.answer, "group") == ["BUNDLE 1 0"]
+    assert negotiated.data is not None
+    assert negotiated.audio.codec == "opus"
+
+
+def test_a_group_in_another_order_than_the_sections_keeps_its_own() -> None:
+    negotiated = answered(edited(DATA, ("BUNDLE 0 1", "BUNDLE 1 0 1 7")))
+    assert values(negotiated.answer, "group") == ["BUNDLE 1 0"]
+    assert accepted_of(negotiated) == ["audio", "application"]
+
+
+def test_legacy_data_channels_are_answered_in_their_own_way() -> None:
+    negotiated = answered(OFFERS["aiortc-1.16-audio-data-legacy"])
+    _, section = negotiated.answer.media
+    assert section.text == "m=application 3478 DTLS/SCTP 5000"
+    assert values(section, "sctpmap") == ["5000 webrtc-datachannel 1024"]
+    assert values(section, "sctp-port") == []
+    assert values(section, "max-message-size") == ["262144"]
+
+
+def test_data_channels_over_tcp_are_answered_over_tcp() -> None:
+    negotiated = answered(edited(DATA, ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP")))
+    assert negotiated.answer.media[1].text == "m=application 3478 TCP/DTLS/SCTP webrtc-datachannel"
+    assert negotiated.data == DataParameters(sctp_port=6000, max_message_size=65_536)
+
+
+def test_our_message_size_is_said() -> None:
+    _, section = answered(DATA, attrs.evolve(LOCAL, max_message_size=1000)).answer.media
+    assert values(section, "max-message-size") == ["1000"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("BUNDLE 0 1", "BUNDLE 0"),
+        ("a=group:BUNDLE 0 1\n", ""),
+        ("a=mid:1\n", ""),
+        ("application 9", "application 0"),
+        ("webrtc-datachannel", "bfcp"),
+    ],
+)
+def test_data_channels_outside_of_the_audios_bundle_are_refused(change: tuple[str, str]) -> None:
+    negotiated = answered(edited(DATA, change))
+    assert (accepted_of(negotiated), negotiated.data) == (["audio"], None)
+
+
+def test_a_second_section_for_data_channels_is_refused() -> None:
+    second = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:2\n"
+    negotiated = answered(edited(DATA, ("BUNDLE 0 1", "BUNDLE 0 1 2")) + second)
+    assert [bool(media.port) for media in negotiated.answer.media] == [True, True, False]
+    assert values(negotiated.answer, "group") == ["BUNDLE 0 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL, "the offer: there is no section for data channels"),
+        (
+            edited(DATA, ("BUNDLE 0 1", "BUNDLE 0")),
+            "line 13 (m=application 9 UDP/DTLS/SCTP webrtc-datachannel): is not bundled with the audio",
+        ),
+    ],
+)
+def test_an_offer_without_the_data_channels_that_are_needed_is_refused(text: str, message: str) -> None:
+    local = attrs.evolve(LOCAL, needs_data=True)
+    assert answered(DATA, local).data is not None
+    with pytest.raises(OfferError) as refusal:
+        answered(text, local)
+    assert str(refusal.value) == message
+    assert (refusal.value.code, refusal.value.param) == ("no_data_section", "dcid")
+
+
+def test_both_init_chunks_are_exchanged() -> None:
+    ours = bytes.fromhex("01000014 00000001 00010000 ffff ffff 00000002")
+    offer = OFFERS["chromium-156-audio-data-warp"]
+    negotiated = answered(offer, attrs.evolve(LOCAL, sctp_init=ours))
+    _, section = negotiated.answer.media
+    assert values(section, "sctp-init") == ["AQAAFAAAAAEAAQAA/////wAAAAI="]
+    assert negotiated.data is not None
+    assert negotiated.data.sctp_init == offered_sctp_init(SessionDescription.decode(offer))
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("chromium-156-audio-data-warp", None), ("chromium-156-audio-data", b"\1\0\0\4")]
+)
+def test_an_init_chunk_that_one_side_keeps_to_itself_counts_for_nothing(
+    name: str, ours: bytes | None
+) -> None:
+    negotiated = answered(OFFERS[name], attrs.evolve(LOCAL, sctp_init=ours))
+    assert "sctp-init" not in negotiated.answer.encode()
+    assert negotiated.data is not None
+    assert negotiated.data.sctp_init is None
+
+
+def test_what_we_do_of_the_offered_ice_options_is_said() -> None:
+    negotiated = answered(OFFERS["chromium-156-audio-data-warp"])
+    assert [values(media, "ice-options") for media in negotiated.answer.media] == [["sped googspedv1"]] * 2
+    assert negotiated.is_sped
+    assert negotiated.remote_ice_options == ("trickle", "sped", "googspedv1")
+
+
+@pytest.mark.parametrize(
+    ("offered", "said", "is_sped"),
+    [
+        ("trickle", [], False),
+        ("trickle ice2", ["ice2"], False),
+        ("goog-sped-v1 renomination ice2 goog-sped-v1", ["goog-sped-v1 ice2"], True),
+        ("SPED", [], False),
+    ],
+)
+def test_ice_options_may_stand_at_session_level(offered: str, said: list[str], is_sped: bool) -> None:
+    negotiated = answered(edited(MINIMAL, ("t=0 0\n", f"t=0 0\na=ice-options:{offered}\n")))
+    assert values(audio_of(negotiated), "ice-options") == said
+    assert negotiated.is_sped == is_sped
+
+
+def test_sped_is_not_said_where_it_is_off() -> None:
+    offer = edited(OFFERS["chromium-156-audio-data-warp"], ("trickle sped", "ice2 sped"))
+    negotiated = answered(offer, attrs.evolve(LOCAL, has_sped=False))
+    assert values(audio_of(negotiated), "ice-options") == ["ice2"]
+    assert not negotiated.is_sped
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chromium-156-video-first", "chromium-156-video-first-max-bundle", "firefox-153-video-first-max-bundle"],
+)
+def test_video_that_holds_the_transport_of_the_bundle_is_kept_idle(name: str) -> None:
+    offer = SessionDescription.decode(OFFERS[name])
+    negotiated = answer(offer, LOCAL)
+    video, _ = negotiated.answer.media
+    assert accepted_of(negotiated) == ["video", "audio"]
+    assert values(negotiated.answer, "group") == ["BUNDLE 0 1"]
+    assert video.formats == offer.media[0].formats[:1]
+    assert values(video, "rtpmap") == [f"{video.formats[0]} VP8/90000"]
+    assert video.attribute("inactive")
+    assert video.attribute("rtcp-mux")
+    assert values(video, "ice-ufrag") == [LOCAL.ice_ufrag]
+    assert values(video, "msid") == []
+
+
+def test_the_parameters_of_an_idle_format_are_repeated() -> None:
+    offer = edited(OFFERS["firefox-153-video-first-max-bundle"], ("SAVPF 120 124", "SAVPF 121 124"))
+    video = answered(edited(offer, ("a=fmtp:121 ", "a=fmtp:121 profile-id=0;"))).answer.media[0]
+    assert values(video, "fmtp") == ["121 profile-id=0;max-fs=12288;max-fr=60"]
+    assert values(video, "rtpmap") == ["121 VP9/90000"]
+
+
+OTHER_TRANSPORT = f"""a=mid:1
+a=ice-ufrag:wxyz
+a=ice-pwd:{"w" * 22}
+a=fingerprint:sha-256 {":".join(["CD"] * 32)}
+a=setup:passive
+a=ice-options:sped
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "bundle", "ufrag"),
+    [
+        ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "1 0", "wxyz"),
+        ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "0 1", "abcd"),
+        ("m=video 9 UDP/TLS/RTP/SAVPF 96", "1 0", "wxyz"),
+        ("m=video 9 UDP/TLS/RTP/SAVPF 96", "0 1", "abcd"),
+        ("m=application 9 UDP/DTLS/SCTP bfcp", "1 0", "abcd"),
+    ],
+)
+def test_the_transport_is_that_of_the_first_section_in_the_answers_bundle(
+    section: str, bundle: str, ufrag: str
+) -> None:
+    offer = edited(MINIMAL, ("t=0 0\n", f"t=0 0\na=group:BUNDLE {bundle}\n"))
+    negotiated = answered(f"{offer}a=mid:0\na=ice-options:trickle\n{section}\n{OTHER_TRANSPORT}")
+    is_other = ufrag == "wxyz"
+    assert negotiated.remote_ice_ufrag == ufrag
+    assert negotiated.is_dtls_client == negotiated.is_sped == is_other
+    assert (negotiated.remote_fingerprints == (f"sha-256 {':'.join(['CD'] * 32)}",)) == is_other
+    setups = {value for media in negotiated.answer.media for value in values(media, "setup")}
+    assert setups == {"active" if is_other else "passive"}
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "m=video 0 UDP/TLS/RTP/SAVPF 96\na=mid:0\n",
+        "m=application 9 UDP/BFCP *\na=mid:0\n",
+        "m=application 9 UDP/DTLS/SCTP bfcp\na=mid:0\n",
+    ],
+)
+def test_what_cannot_be_kept_idle_is_refused(section: str) -> None:
+    offer = edited(MINIMAL, ("t=0 0\n", "t=0 0\na=group:BUNDLE 0 1\n"), ("m=audio", section + "m=audio"))
+    negotiated = answered(offer + "a=mid:1\n")
+    assert accepted_of(negotiated) == ["audio"]
+    assert values(negotiated.answer, "group") == ["BUNDLE 1"]
 
 
 def test_only_the_first_audio_in_use_is_accepted() -> None:
@@ -224,6 +452,9 @@ _SNIPPETS = st.sampled_from(
         "a=",
         "m=audio 0 RTP/AVP 0",
         "a=group:BUNDLE 0 0",
+        "a=sctp-port:0",
+        "a=sctp-init:AQ==",
+        "m=application 9 DTLS/SCTP 5000",
         "²",
         "\0",
     ]
@@ -249,20 +480,55 @@ def test_only_the_two_promised_errors_come_out_of_a_mutated_offer(offer: str, da
     assert len(negotiated.answer.media) == len(description.media)
 
 
-@pytest.mark.interop
-@pytest.mark.parametrize(("offered", "direction"), [("sendrecv", "sendrecv"), ("recvonly", "recvonly")])
-def test_aiortc_takes_our_answer_to_its_offer(offered: str, direction: str) -> None:
-    async def exchange() -> tuple[str, str | None, list[str]]:
-        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        kinds: list[str] = []
-        connection.on("track", lambda track: kinds.append(track.kind))
-        try:
-            transceiver = connection.addTransceiver("audio", direction=offered)
-            await connection.setLocalDescription(await connection.createOffer())
-            result = answered(connection.localDescription.sdp).answer.encode()
-            await connection.setRemoteDescription(RTCSessionDescription(sdp=result, type="answer"))
-            return connection.signalingState, transceiver.currentDirection, kinds
-        finally:
-            await connection.close()
+async def exchange_with_aiortc(
+    offer: Callable[[RTCPeerConnection], None],
+) -> tuple[str, list[str | None], list[str], Negotiated]:
+    """Have aiortc offer and take our answer: its state, its directions, and the tracks it got."""
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    kinds: list[str] = []
+    connection.on("track", lambda track: kinds.append(track.kind))
+    try:
+        offer(connection)
+        await connection.setLocalDescription(await connection.createOffer())
+        negotiated = answered(connection.localDescription.sdp)
+        result = RTCSessionDescription(sdp=negotiated.answer.encode(), type="answer")
+        await connection.setRemoteDescription(result)
+        directions = [transceiver.currentDirection for transceiver in connection.getTransceivers()]
+        return connection.signalingState, directions, kinds, negotiated
+    finally:
+        await connection.close()
 
-    assert asyncio.run(asyncio.wait_for(exchange(), timeout=20)) == ("stable", direction, ["audio"])
+
+@pytest.mark.interop
+@pytest.mark.parametrize("direction", ["sendrecv", "recvonly"])
+def test_aiortc_takes_our_answer_to_its_offer(direction: str) -> None:
+    def offer(connection: RTCPeerConnection) -> None:
+        connection.addTransceiver("audio", direction=direction)
+
+    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=20))
+    assert (state, directions, kinds) == ("stable", [direction], ["audio"])
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_aiortc_takes_our_answer_with_data_channels(is_legacy: bool) -> None:
+    def offer(connection: RTCPeerConnection) -> None:
+        connection.addTransceiver("audio")
+        connection.createDataChannel("oai-events")
+        connection._sctpLegacySdp = is_legacy
+
+    state, directions, kinds, negotiated = asyncio.run(
+        asyncio.wait_for(exchange_with_aiortc(offer), timeout=20)
+    )
+    assert (state, directions, kinds) == ("stable", ["sendrecv"], ["audio"])
+    assert negotiated.data == DataParameters(sctp_port=5000, max_message_size=262_144)
+
+
+@pytest.mark.interop
+def test_aiortc_takes_our_answer_with_idle_video() -> None:
+    def offer(connection: RTCPeerConnection) -> None:
+        connection.addTransceiver("video")
+        connection.addTransceiver("audio")
+
+    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=20))
+    assert (state, directions, kinds) == ("stable", ["inactive", "sendrecv"], ["audio"])

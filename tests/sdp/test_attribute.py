@@ -13,6 +13,8 @@ from voicegate.sdp.attribute import (
     MediaStreamId,
     RtcpFeedback,
     RtpMap,
+    SctpInit,
+    SctpMap,
     SourceAttribute,
 )
 
@@ -35,6 +37,8 @@ Value = (
     | MediaStreamId
     | SourceAttribute
     | RtcpFeedback
+    | SctpInit
+    | SctpMap
 )
 
 _MESSAGES: dict[type[Value], st.SearchStrategy[Value]] = {
@@ -86,6 +90,13 @@ _MESSAGES: dict[type[Value], st.SearchStrategy[Value]] = {
         payload_type=st.none() | st.integers(0, 127),
         feedback=st.builds(str.__add__, _WORDS, _TEXTS),
     ),
+    SctpInit: st.builds(SctpInit, chunk=st.binary(min_size=1, max_size=64)),
+    SctpMap: st.builds(
+        SctpMap,
+        port=st.integers(0, 65535),
+        application=_TOKENS,
+        streams=st.none() | st.integers(0, 65535),
+    ),
 }
 _TYPES: dict[str, type[Value]] = {
     "candidate": Candidate,
@@ -97,6 +108,8 @@ _TYPES: dict[str, type[Value]] = {
     "msid": MediaStreamId,
     "ssrc": SourceAttribute,
     "rtcp-fb": RtcpFeedback,
+    "sctp-init": SctpInit,
+    "sctpmap": SctpMap,
 }
 
 
@@ -213,6 +226,15 @@ def test_fingerprints_are_written_in_upper_case() -> None:
         (SourceAttribute, "4294967296 cname:x"),
         (RtcpFeedback, "111"),
         (RtcpFeedback, "128 nack"),
+        (SctpInit, ""),
+        (SctpInit, "AQ"),
+        (SctpInit, "AR=="),
+        (SctpInit, "AQ==\n"),
+        (SctpInit, "²"),
+        (SctpMap, "5000"),
+        (SctpMap, "65536 webrtc-datachannel"),
+        (SctpMap, "5000 webrtc-datachannel 65536"),
+        (SctpMap, "5000 webrtc-datachannel "),
     ],
 )
 def test_broken_values_are_refused(kind: type[Value], value: str) -> None:

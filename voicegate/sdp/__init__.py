@@ -6,16 +6,19 @@ Layer: core (sans-IO).
 from voicegate.sdp.answer import LocalParameters, Negotiated, answer
 from voicegate.sdp.attribute import Candidate
 from voicegate.sdp.audio import AudioParameters
+from voicegate.sdp.data import DataParameters, offered_sctp_init
 from voicegate.sdp.fault import OfferError
 from voicegate.sdp.grammar import MediaDescription, SessionDescription
 
 __all__ = [
     "AudioParameters",
     "Candidate",
+    "DataParameters",
     "LocalParameters",
     "MediaDescription",
     "Negotiated",
     "OfferError",
     "SessionDescription",
     "answer",
+    "offered_sctp_init",
 ]

@@ -1,10 +1,11 @@
 """From an offer to its answer: the policy of an ICE-lite server that talks with one client.
 
-One audio section is accepted, the first that is in use; every other section is refused with port 0. Where the
-whole is refused, `OfferError` names the line. Renegotiation, and with it the session version, is left out.
+One audio section is accepted, the first that is in use, and the data channels bundled with it. Every other
+section is refused with port 0, or kept idle where the bundle hangs on it. Where the whole is refused,
+`OfferError` names the line. Renegotiation, and with it the session version, is left out.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -16,12 +17,15 @@ from voicegate.sdp.attribute import (
     Group,
     MediaStreamId,
     RtpMap,
+    SctpInit,
+    SctpMap,
     SourceAttribute,
 )
 from voicegate.sdp.audio import CODECS, AudioParameters
+from voicegate.sdp.data import DATA_CHANNEL, SCTP_PORT, DataParameters, find_data_section
 from voicegate.sdp.fault import OfferError
 from voicegate.sdp.grammar import Attribute, Line, MediaDescription, Section, SessionDescription
-from voicegate.sdp.transport import RemoteTransport, bundle_mids, is_disabled
+from voicegate.sdp.transport import RemoteTransport, bundle_mids, is_disabled, mid_of
 
 __all__ = ["answer", "LocalParameters", "Negotiated"]
 
@@ -45,6 +49,12 @@ _OPUS_PARAMETERS: Final = (("minptime", "10"), ("useinbandfec", "1"))
 """What we can receive: packets from 10 ms, with forward error correction (RFC 7587 §6.1)."""
 _TELEPHONE_EVENTS: Final = (("0-15", None),)
 """The DTMF digits (RFC 4733 §3.2)."""
+_SPED_OPTIONS: Final = frozenset({"sped", "googspedv1", "goog-sped-v1"})
+"""Names of draft-hancke-webrtc-sped, and of Chromium's trials of it."""
+_ICE_OPTIONS: Final = frozenset({"ice2"})
+"""What we do in any case (RFC 8445 §10). Not ``trickle``: nothing brings us candidates, and we need none."""
+_LEGACY_STREAMS: Final = 1024
+"""Said in ``a=sctpmap``, as browsers said it; SCTP itself settles the number."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +74,14 @@ class LocalParameters:
     track_id: str
     codecs: tuple[str, ...] = attrs.field(default=("opus", "PCMU", "PCMA"))
     """The best first."""
+    sctp_init: bytes | None = None
+    """Our INIT chunk, said if the client says its own (`offered_sctp_init`)."""
+    max_message_size: int = 262_144
+    """The longest data channel message that we take, in bytes."""
+    has_sped: bool = True
+    """Whether to let DTLS travel inside STUN if the client can (draft-hancke-webrtc-sped)."""
+    needs_data: bool = False
+    """Whether to refuse an offer without data channels, since the client named one beside the offer."""
 
     @codecs.validator
     def _check_codecs(self, _field: "attrs.Attribute[tuple[str, ...]]", codecs: tuple[str, ...]) -> None:
@@ -84,6 +102,10 @@ class Negotiated:
     is_dtls_client: bool
     """Whether we open the DTLS handshake: only when the client offers to be nothing but passive."""
     audio: AudioParameters
+    data: DataParameters | None
+    """None where there are no data channels."""
+    is_sped: bool
+    """Whether DTLS may travel inside STUN: both sides have said one of its names."""
 
 
 def answer(offer: SessionDescription, local: LocalParameters) -> Negotiated:
@@ -95,23 +117,38 @@ def answer(offer: SessionDescription, local: LocalParameters) -> Negotiated:
         raise OfferError.unsupported(ice_lite, "this server is ICE-lite as well, so nobody would send checks")
     _check_mids(offer)
     section = _audio_section(offer)
-    transport = RemoteTransport.read(offer, section)
+    bundle = bundle_mids(offer, section)
+    data_section = _data_section(offer, bundle, is_needed=local.needs_data)
+    tagged_section = _tagged_section(offer, bundle)
+    chosen = [each for each in (section, data_section, tagged_section) if each is not None]
+    # RFC 9143 §7.3.1: the first of the group has the transport for all.
+    carrier = next((each for mid in bundle for each in chosen if mid_of(each) == mid), section)
+    transport = RemoteTransport.read(offer, section, carrier=carrier)
     audio = AudioParameters.negotiate(
         offer, section, codecs=local.codecs, has_rtcp_reduced_size=transport.is_rtcp_reduced_size
     )
-    is_dtls_client = transport.setup == "passive"
-    accepted = _accept(section, audio, local, is_dtls_client=is_dtls_client)
+    has_init = local.sctp_init is not None
+    data = DataParameters.read(data_section, has_sctp_init=has_init) if data_section else None
+    media: list[MediaDescription] = []
+    for offered in offer.media:
+        if offered is section:
+            media.append(_accept(offered, _audio_body(offered, audio, local), local, transport))
+        elif offered is data_section and data is not None:
+            media.append(_accept(offered, _data_body(offered, data, local), local, transport))
+        elif offered is tagged_section:
+            media.append(_accept(offered, _idle_body(offered), local, transport))
+        else:
+            media.append(_refuse(offered))
     return Negotiated(
-        answer=SessionDescription(
-            lines=tuple(_session_lines(offer, section, local)),
-            media=tuple(accepted if media is section else _refuse(media) for media in offer.media),
-        ),
+        answer=SessionDescription(lines=_session_lines(offer, bundle, media, local), media=tuple(media)),
         remote_ice_ufrag=transport.ice_ufrag,
         remote_ice_pwd=transport.ice_pwd,
         remote_ice_options=transport.ice_options,
         remote_fingerprints=transport.fingerprints,
-        is_dtls_client=is_dtls_client,
+        is_dtls_client=transport.setup == "passive",
         audio=audio,
+        data=data,
+        is_sped=local.has_sped and not _SPED_OPTIONS.isdisjoint(transport.ice_options),
     )
 
 
@@ -129,10 +166,10 @@ def _check_mids(offer: SessionDescription) -> None:
 
 
 def _audio_section(offer: SessionDescription) -> MediaDescription:
-    """Choose the section to accept."""
+    """Choose the section that makes the call."""
     sections = [media for media in offer.media if media.kind == "audio"]
     if not sections:
-        raise OfferError.unsupported(None, "there is no m=audio line")
+        raise OfferError.unsupported(None, "there is no m=audio line, and a call is made of audio")
     section = next((media for media in sections if not is_disabled(offer, media)), None)
     if section is None:
         raise OfferError.unsupported(sections[0], "port 0: the only audio is not in use")
@@ -143,21 +180,45 @@ def _audio_section(offer: SessionDescription) -> MediaDescription:
     return section
 
 
+def _data_section(
+    offer: SessionDescription, bundle: tuple[str, ...], *, is_needed: bool
+) -> MediaDescription | None:
+    """Choose the section for data channels; outside the audio's bundle they would need another transport."""
+    section = find_data_section(offer)
+    if section is not None and mid_of(section) in bundle:
+        return section
+    if is_needed:
+        problem = "is not bundled with the audio" if section else "there is no section for data channels"
+        raise OfferError.no_data(section, problem)
+    return None
+
+
+def _tagged_section(offer: SessionDescription, bundle: tuple[str, ...]) -> MediaDescription | None:
+    """Find the RTP section that the offer takes the transport of the bundle from.
+
+    It can't be refused alone (RFC 9143 §7.3.3), and Chromium's ``max-bundle`` insists: where it is not
+    the one with our audio, it is kept idle.
+    """
+    tagged = (media for media in offer.media if mid_of(media) in bundle[:1])
+    return next(
+        (media for media in tagged if media.protocol in _PROTOCOLS and not is_disabled(offer, media)), None
+    )
+
+
 def _session_lines(
-    offer: SessionDescription, section: MediaDescription, local: LocalParameters
-) -> list[Line | Attribute]:
-    lines: list[Line | Attribute] = [
+    offer: SessionDescription, bundle: tuple[str, ...], media: list[MediaDescription], local: LocalParameters
+) -> tuple[Line | Attribute, ...]:
+    accepted = {mid_of(section) for section in media if section.port}
+    mids = tuple(mid for mid in dict.fromkeys(bundle) if mid in accepted)
+    return (
         Line("v", "0"),
         Line("o", f"- {local.session_id} 1 IN IP4 0.0.0.0"),
         Line("s", "-"),
         Line("t", "0 0"),
-    ]
-    mid = section.attribute("mid")
-    if mid and mid.value and bundle_mids(offer, section):
-        lines.append(Attribute("group", Group(semantics="BUNDLE", mids=(mid.value,)).encode()))
-    lines.append(Attribute("ice-lite"))
-    lines += _repeated(offer, "extmap-allow-mixed")
-    return lines
+        *([Attribute("group", Group(semantics="BUNDLE", mids=mids).encode())] if mids else []),
+        Attribute("ice-lite"),
+        *_repeated(offer, "extmap-allow-mixed"),
+    )
 
 
 def _refuse(section: MediaDescription) -> MediaDescription:
@@ -176,27 +237,64 @@ def _repeated(section: Section, name: str) -> list[Attribute]:
     return [Attribute(offered.name, offered.value) for offered in section.attributes_named(name)[:1]]
 
 
+class _Body(NamedTuple):
+    """What an accepted section does not have in common with the others."""
+
+    formats: tuple[str, ...]
+    lines: list[Attribute]
+
+
 def _accept(
-    section: MediaDescription, audio: AudioParameters, local: LocalParameters, *, is_dtls_client: bool
+    section: MediaDescription, body: _Body, local: LocalParameters, transport: RemoteTransport
 ) -> MediaDescription:
     port, connection = _default_destination(local.candidates)
-    lines: list[Line | Attribute] = [connection]
-    lines += _repeated(section, "mid")
-    lines += _transport_lines(local, is_dtls_client=is_dtls_client)
-    lines += [Attribute(audio.direction), Attribute("rtcp-mux")]
+    return MediaDescription(
+        kind=section.kind,
+        port=port,
+        protocol=section.protocol,
+        formats=body.formats,
+        lines=(
+            connection,
+            *_repeated(section, "mid"),
+            # Against RFC 9143 §7.1.3, in every section: aiortc misses them wherever they are left out.
+            *_transport_lines(local, transport),
+            *body.lines,
+        ),
+    )
+
+
+def _audio_body(section: MediaDescription, audio: AudioParameters, local: LocalParameters) -> _Body:
+    lines = [Attribute(audio.direction), Attribute("rtcp-mux")]
     lines += [Attribute("rtcp-rsize")] if audio.has_rtcp_reduced_size else []
     lines += _repeated(section, "extmap-allow-mixed")
     lines += [Attribute("extmap", ExtensionMap(id=id_, uri=uri).encode()) for id_, uri in audio.extensions]
     lines += _codec_lines(audio)
     lines += _source_lines(local) if audio.is_sending else []
     events = () if audio.telephone_event is None else (str(audio.telephone_event),)
-    return MediaDescription(
-        kind=section.kind,
-        port=port,
-        protocol=section.protocol,
-        formats=(str(audio.payload_type), *events),
-        lines=tuple(lines),
-    )
+    return _Body((str(audio.payload_type), *events), lines)
+
+
+def _data_body(section: MediaDescription, data: DataParameters, local: LocalParameters) -> _Body:
+    if DATA_CHANNEL in section.formats:
+        format_, port = DATA_CHANNEL, Attribute("sctp-port", str(SCTP_PORT))
+    else:
+        legacy = SctpMap(port=SCTP_PORT, application=DATA_CHANNEL, streams=_LEGACY_STREAMS)
+        format_, port = str(SCTP_PORT), Attribute("sctpmap", legacy.encode())
+    lines = [port, Attribute("max-message-size", str(local.max_message_size))]
+    if local.sctp_init is not None and data.sctp_init is not None:
+        lines.append(Attribute("sctp-init", SctpInit(chunk=local.sctp_init).encode()))
+    return _Body((format_,), lines)
+
+
+def _idle_body(section: MediaDescription) -> _Body:
+    """Take a section for the sake of its transport: its first format, and no media either way."""
+    format_ = section.formats[0]
+    described = [
+        Attribute(offered.name, offered.value)
+        for offered in (*section.attributes_named("rtpmap"), *section.attributes_named("fmtp"))
+        if (offered.value or "").partition(" ")[0] == format_
+    ]
+    return _Body((format_,), [Attribute("inactive"), Attribute("rtcp-mux"), *described])
 
 
 def _default_destination(candidates: tuple[Candidate, ...]) -> tuple[int, Line]:
@@ -208,14 +306,17 @@ def _default_destination(candidates: tuple[Candidate, ...]) -> tuple[int, Line]:
     return _DISCARD_PORT, _NOWHERE
 
 
-def _transport_lines(local: LocalParameters, *, is_dtls_client: bool) -> list[Attribute]:
+def _transport_lines(local: LocalParameters, transport: RemoteTransport) -> list[Attribute]:
+    ours = _ICE_OPTIONS | _SPED_OPTIONS if local.has_sped else _ICE_OPTIONS
+    options = [option for option in dict.fromkeys(transport.ice_options) if option in ours]
     return [
         *(Attribute("candidate", candidate.encode()) for candidate in local.candidates),
         Attribute("end-of-candidates"),
         Attribute("ice-ufrag", local.ice_ufrag),
         Attribute("ice-pwd", local.ice_pwd),
+        *([Attribute("ice-options", " ".join(options))] if options else []),
         Attribute("fingerprint", local.fingerprint),
-        Attribute("setup", "active" if is_dtls_client else "passive"),
+        Attribute("setup", "active" if transport.setup == "passive" else "passive"),
     ]
 
 

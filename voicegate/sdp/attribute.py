@@ -4,6 +4,7 @@ Contract: ``decode`` takes what is behind the attribute's colon, as `voicegate.s
 lets out only `WireError`. Syntax only: what a value means is for the policy to say.
 """
 
+import binascii
 import re
 from typing import Final, Self
 
@@ -21,6 +22,8 @@ __all__ = [
     "MediaStreamId",
     "RtcpFeedback",
     "RtpMap",
+    "SctpInit",
+    "SctpMap",
     "SourceAttribute",
 ]
 
@@ -31,6 +34,7 @@ _MAX_COMPONENT: Final = 256
 _MAX_PRIORITY: Final = 0x7FFF_FFFF
 _MAX_PORT: Final = 0xFFFF
 _MAX_SSRC: Final = 0xFFFF_FFFF
+_MAX_STREAMS: Final = 0xFFFF
 # RFC 8285 §7: 1-255 go on the wire, 4096-4351 are offered to be chosen from.
 _MAX_EXTENSION_ID: Final = 4351
 
@@ -38,6 +42,7 @@ _RTPMAP: Final = re.compile(rf"([0-9]+) ({TOKEN})/([0-9]+)(?:/([0-9]+))?")
 _EXTMAP: Final = re.compile(r"([0-9]+)(?:/(sendonly|recvonly|sendrecv|inactive))? ([^ ]+)(?: (.+))?")
 _FINGERPRINT: Final = re.compile(rf"({TOKEN}) ([0-9A-Fa-f]{{2}}(?::[0-9A-Fa-f]{{2}})*)")
 _TOKENS: Final = re.compile(rf"{TOKEN}(?: {TOKEN})*")
+_SCTPMAP: Final = re.compile(rf"([0-9]+) ({TOKEN})(?: ([0-9]+))?")
 _FEEDBACK: Final = re.compile(r"([0-9]+|\*) ([^ ].*)")
 
 
@@ -322,3 +327,59 @@ class RtcpFeedback:
     def encode(self) -> str:
         """Write the value."""
         return f"{'*' if self.payload_type is None else self.payload_type} {self.feedback}"
+
+
+@attrs.frozen(kw_only=True)
+class SctpMap:
+    """``a=sctpmap``, of the drafts before RFC 8841."""
+
+    port: int
+    application: str
+    """``webrtc-datachannel``."""
+    streams: int | None = None
+
+    @classmethod
+    def decode(cls, value: str) -> Self:
+        """Read ``<port> <application>[ <streams>]``.
+
+        Errors: WireError.
+        """
+        fields = _SCTPMAP.fullmatch(value)
+        if fields is None:
+            raise WireError("<port> <application>[ <streams>] expected")
+        return cls(
+            port=read_number(fields[1], maximum=_MAX_PORT),
+            application=fields[2],
+            streams=None if fields[3] is None else read_number(fields[3], maximum=_MAX_STREAMS),
+        )
+
+    def encode(self) -> str:
+        """Write the value."""
+        return f"{self.port} {self.application}" + ("" if self.streams is None else f" {self.streams}")
+
+
+@attrs.frozen(kw_only=True)
+class SctpInit:
+    """``a=sctp-init`` (draft-hancke-tsvwg-snap): what else would be the first packet of an association."""
+
+    chunk: bytes
+    """A whole INIT chunk, unless the peer put something else there."""
+
+    @classmethod
+    def decode(cls, value: str) -> Self:
+        """Read base64 with its padding, and nothing that base64 decoders merely forgive.
+
+        Errors: WireError.
+        """
+        try:
+            chunk = binascii.a2b_base64(value, strict_mode=True)
+        except ValueError as error:
+            raise WireError("base64 expected") from error
+        token = cls(chunk=chunk)
+        if not chunk or token.encode() != value:
+            raise WireError("base64 expected")
+        return token
+
+    def encode(self) -> str:
+        """Write the value."""
+        return binascii.b2a_base64(self.chunk, newline=False).decode()

@@ -20,7 +20,8 @@ class OfferError(PeerError):
     def __init__(self, message: str, *, code: str, param: str | None = "sdp") -> None:
         super().__init__(message)
         self.code = code
-        """``invalid_offer``: it breaks a rule; ``unsupported_offer``: it asks for what is not done here."""
+        """``invalid_offer``: it breaks a rule; ``unsupported_offer``: it asks for what is not done here;
+        ``no_data_section``: the request names a data channel, and there is nothing to carry it."""
         self.param = param
         """Which parameter of the request is at fault."""
 
@@ -33,6 +34,11 @@ class OfferError(PeerError):
     def unsupported(cls, where: Attribute | MediaDescription | None, problem: str) -> Self:
         """Say that the offer asks, at this line or as a whole, for what this server does not do."""
         return cls(_located(where, problem), code="unsupported_offer")
+
+    @classmethod
+    def no_data(cls, where: MediaDescription | None, problem: str) -> Self:
+        """Say that the offer has no room for the data channel that the request names."""
+        return cls(_located(where, problem), code="no_data_section", param="dcid")
 
 
 def typed(attribute: Attribute, decode: Callable[[str], T]) -> T:

@@ -1,7 +1,8 @@
 """What an offer says about the transport of a media section: bundle, ICE, DTLS fingerprints and role.
 
-Attributes are looked for in the section itself, then in the section its BUNDLE group takes the transport from
-(RFC 9143 §7.1.3 lets the others leave it out), then at session level.
+Attributes are looked for in the section whose transport the answer takes for all of the BUNDLE group, then in
+the section itself, then in the one that the offer takes the transport from (RFC 9143 §7.1.3 lets the others
+leave it out), then at session level.
 """
 
 import re
@@ -13,7 +14,7 @@ from voicegate.sdp.attribute import Fingerprint, Group
 from voicegate.sdp.fault import OfferError, typed
 from voicegate.sdp.grammar import Attribute, MediaDescription, Section, SessionDescription
 
-__all__ = ["RemoteTransport", "bundle_mids", "is_disabled"]
+__all__ = ["RemoteTransport", "bundle_mids", "is_disabled", "mid_of"]
 
 # RFC 8839 §5.4: 4 to 256 ice-chars, and 22 to 256.
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
@@ -37,14 +38,21 @@ class RemoteTransport:
     is_rtcp_reduced_size: bool
 
     @classmethod
-    def read(cls, offer: SessionDescription, section: MediaDescription) -> Self:
+    def read(
+        cls, offer: SessionDescription, section: MediaDescription, *, carrier: MediaDescription | None = None
+    ) -> Self:
         """Find the transport that ``section`` of ``offer`` is to use.
+
+        Args:
+            offer: The whole offer.
+            section: The section with the audio.
+            carrier: The section that comes first in the answer's BUNDLE group, if it is another.
 
         Errors: OfferError.
         """
         tagged = bundle_mids(offer, section)[:1]
-        bundled = [media for media in offer.media if media is not section and _mid(media) in tagged]
-        levels: tuple[Section, ...] = (section, *bundled, offer)
+        bundled = [media for media in offer.media if mid_of(media) in tagged]
+        levels: tuple[Section, ...] = (carrier or section, section, *bundled, offer)
         _check_multiplexing(section, levels)
         options = _first(levels, "ice-options")
         return cls(
@@ -62,7 +70,7 @@ def bundle_mids(offer: SessionDescription, section: MediaDescription) -> tuple[s
 
     Errors: OfferError when a group can't be read.
     """
-    mid = _mid(section)
+    mid = mid_of(section)
     for attribute in offer.attributes_named("group"):
         group = typed(attribute, Group.decode)
         if group.semantics == "BUNDLE" and mid in group.mids:
@@ -77,7 +85,8 @@ def is_disabled(offer: SessionDescription, section: MediaDescription) -> bool:
     return section.attribute("bundle-only") is None or not bundle_mids(offer, section)
 
 
-def _mid(section: MediaDescription) -> str | None:
+def mid_of(section: MediaDescription) -> str | None:
+    """Return the name of a section."""
     attribute = section.attribute("mid")
     return attribute.value if attribute else None
 
