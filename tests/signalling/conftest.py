@@ -22,17 +22,26 @@ class MemoryService:
     def __init__(self) -> None:
         self.calls: dict[str, dict[str, Any]] = {}
         self.offers: list[tuple[str, Mapping[str, JSON] | None, str]] = []
+        self.data_channel_ids: list[int | None] = []
         self.ready = True
         self.before_answer: Callable[[], Any] | None = None
 
     async def create_call(
-        self, offer: str, *, session: Mapping[str, JSON] | None, client: str
+        self,
+        offer: str,
+        *,
+        session: Mapping[str, JSON] | None,
+        client: str,
+        data_channel_id: int | None = None,
     ) -> CreatedCall:
         self.offers.append((offer, session, client))
+        self.data_channel_ids.append(data_channel_id)
         if self.before_answer is not None:
             await self.before_answer()
         if "m=video" in offer:
             raise OfferRefused("m-line 0 is video.", param="m=0")
+        if data_channel_id is not None and "m=application" not in offer:
+            raise OfferRefused("There are no data channels.", code="no_data_section", param="dcid")
         call_id = f"rtc_{len(self.calls)}"
         self.calls[call_id] = {"id": call_id, "state": "connected", "cause": None, "phases": {"offer": 1.5}}
         return CreatedCall(id=call_id, answer=offer)

@@ -29,12 +29,36 @@ def fault(response: httpx2.Response) -> tuple[int, str, str, str | None]:
 
 
 async def test_a_bare_offer_makes_a_call(http: httpx2.AsyncClient, service: MemoryService) -> None:
-    response = await http.post(f"{CALLS}?model=any&dcid=1", content=OFFER, headers=SDP)
+    response = await http.post(f"{CALLS}?model=any", content=OFFER, headers=SDP)
     assert response.status_code == 201
     assert response.headers["location"] == "/v1/realtime/calls/rtc_0"
     assert response.headers["content-type"] == "application/sdp"
     assert response.text == OFFER
     assert service.offers == [(OFFER, None, "127.0.0.1")]
+    assert service.data_channel_ids == [None]
+
+
+async def test_the_id_of_a_data_channel_is_passed_on(
+    http: httpx2.AsyncClient, service: MemoryService
+) -> None:
+    offer = OFFER + "m=application 9\r\n"
+    for id_ in (0, 65534):
+        assert (await http.post(f"{CALLS}?dcid={id_}", content=offer, headers=SDP)).status_code == 201
+    assert service.data_channel_ids == [0, 65534]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["dcid=", "dcid=65535", "dcid=-1", "dcid=1e2", "dcid=%C2%B2", "dcid=1&dcid=1", f"dcid={'1' * 5000}"],
+)
+async def test_what_is_no_id_of_a_data_channel_is_refused(http: httpx2.AsyncClient, query: str) -> None:
+    response = await http.post(f"{CALLS}?{query}", content=OFFER, headers=SDP)
+    assert fault(response) == (400, "invalid_request_error", "invalid_parameter", "dcid")
+
+
+async def test_an_id_without_data_channels_is_refused_by_the_service(http: httpx2.AsyncClient) -> None:
+    response = await http.post(f"{CALLS}?dcid=1", content=OFFER, headers=SDP)
+    assert fault(response) == (400, "invalid_request_error", "no_data_section", "dcid")
 
 
 async def test_a_form_makes_a_call_with_a_session(http: httpx2.AsyncClient, service: MemoryService) -> None:
@@ -245,7 +269,8 @@ async def test_a_client_that_goes_away_in_its_body_is_not_answered() -> None:
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    await BARE({"type": "http", "method": "POST", "path": CALLS, "headers": []}, receive, send)
+    scope = {"type": "http", "method": "POST", "path": CALLS, "headers": [], "query_string": b""}
+    await BARE(scope, receive, send)
 
 
 async def test_other_asgi_servers_may_announce_their_life_and_websockets() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.signalling.conftest import OFFER
 from voicegate.signalling.fault import RequestRefused
-from voicegate.signalling.offer import MAX_PARTS, Offer, read_offer
+from voicegate.signalling.offer import MAX_PARTS, Offer, read_data_channel_id, read_offer
 
 FORM = "multipart/form-data; boundary=xyz"
 
@@ -111,3 +111,19 @@ def test_any_body_is_an_offer_or_refused_with_a_client_error(content_type: str, 
     except RequestRefused as error:
         outcome = error.status
     assert outcome in {400, 415} or (isinstance(outcome, Offer) and outcome.sdp.startswith("v=0"))
+
+
+@pytest.mark.parametrize(("values", "id_"), [([], None), (["0"], 0), (["00007"], 7), (["65534"], 65534)])
+def test_a_number_is_the_id_of_a_data_channel(values: list[str], id_: int | None) -> None:
+    assert read_data_channel_id(values) == id_
+
+
+@given(st.lists(st.integers().map(str) | st.text(max_size=6), max_size=3))
+def test_any_query_is_an_id_or_refused_with_a_client_error(values: list[str]) -> None:
+    outcome: int | str | None
+    try:
+        outcome = read_data_channel_id(values)
+    except RequestRefused as error:
+        outcome = f"{error.status} {error.code} {error.param}"
+    assert (outcome is None) == (not values)
+    assert outcome in {None, "400 invalid_parameter dcid"} or outcome in range(65535)

@@ -21,7 +21,7 @@ async def test_the_page_and_all_it_loads_are_served(http: httpx2.AsyncClient) ->
         assert types[path.rpartition(".")[2]] in response.headers["content-type"]
 
 
-@pytest.mark.parametrize("name", ["app.js", "call.js", "meter.js", "timeline.js"])
+@pytest.mark.parametrize("name", ["app.js", "call.js", "messages.js", "meter.js", "timeline.js"])
 def test_scripts_import_only_what_is_served(name: str) -> None:
     script = FILES.static(name)
     assert script is not None

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from voicegate.signalling.access import AccessPolicy
 from voicegate.signalling.fault import RequestRefused, fault_response
-from voicegate.signalling.offer import read_offer
+from voicegate.signalling.offer import read_data_channel_id, read_offer
 from voicegate.signalling.page import PageFiles
 from voicegate.signalling.service import CallService
 
@@ -119,10 +119,13 @@ class SignallingApp:
         )
 
     async def _create_call(self, request: Request) -> Response:
+        data_channel_id = read_data_channel_id(request.query_params.getlist("dcid"))
         body = await _read_body(request)
         offer = read_offer(request.headers.get("content-type", ""), body)
         client = request.client.host if request.client else ""
-        call = await self._service.create_call(offer.sdp, session=offer.session, client=client)
+        call = await self._service.create_call(
+            offer.sdp, session=offer.session, client=client, data_channel_id=data_channel_id
+        )
         return Response(
             call.answer,
             status_code=201,

@@ -1,4 +1,4 @@
-"""From the body of ``POST /v1/realtime/calls`` to an SDP offer and its session parameters.
+"""From a ``POST /v1/realtime/calls`` to an SDP offer and what comes with it.
 
 Clients send three shapes: the bare SDP (agents-js, the page here), ``multipart/form-data`` whose parts
 may have no content type (the documented samples), and a JSON object (openai-python). All three are read
@@ -7,7 +7,7 @@ from a body that is whole and bounded. Whether the SDP makes sense is the servic
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 import attrs
@@ -15,10 +15,13 @@ import attrs
 from voicegate.signalling.fault import RequestRefused
 from voicegate.signalling.service import JSON
 
-__all__ = ["Offer", "read_offer"]
+__all__ = ["Offer", "read_data_channel_id", "read_offer"]
 
 MAX_PARTS: Final = 16
 """Two are meant; the rest is room for fields that clients add, and a bound for work."""
+
+_MAX_CHANNEL_ID: Final = 65534
+"""A channel is a pair of SCTP streams, and an association has at most 65535 each way."""
 
 _BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 """RFC 2046 §5.1.1: at most 70 characters."""
@@ -59,6 +62,22 @@ def read_offer(content_type: str, body: bytes) -> Offer:
                 status=415,
                 code="unsupported_content_type",
             )
+
+
+def read_data_channel_id(values: Sequence[str]) -> int | None:
+    """Read the query parameter ``dcid``, of which there may be one.
+
+    Errors: RequestRefused (400), for any input.
+    """
+    if not values:
+        return None
+    # Five digits are enough, and int() refuses thousands of them.
+    digits = values[0] if len(values[0]) <= len(str(_MAX_CHANNEL_ID)) else ""
+    is_number = digits.isascii() and digits.isdigit() and int(digits) <= _MAX_CHANNEL_ID
+    if len(values) > 1 or not is_number:
+        message = f"dcid is not one number from 0 to {_MAX_CHANNEL_ID}, the id of a data channel."
+        raise _invalid(message, code="invalid_parameter", param="dcid")
+    return int(digits)
 
 
 def _read_json_offer(body: bytes) -> Offer:

@@ -1,4 +1,4 @@
-"""The page to try a call with: three static files, read once, and the headers that keep it to itself."""
+"""The page to try a call with: static files, read once, and the headers that keep it to itself."""
 
 import html
 import mimetypes
@@ -21,7 +21,7 @@ _HEADERS: Final = {
 }
 
 _AGENT_MARK: Final = "{{agent}}"
-_STATIC: Final = ("app.js", "call.js", "meter.js", "timeline.js", "style.css", "icon.svg")
+_STATIC: Final = ("app.js", "call.js", "messages.js", "meter.js", "timeline.js", "style.css", "icon.svg")
 
 
 class PageFiles:

@@ -40,7 +40,12 @@ class CallService(Protocol):
         """What answers the calls, in a word for people; the page shows it."""
 
     async def create_call(
-        self, offer: str, *, session: Mapping[str, JSON] | None, client: str
+        self,
+        offer: str,
+        *,
+        session: Mapping[str, JSON] | None,
+        client: str,
+        data_channel_id: int | None = None,
     ) -> CreatedCall:
         """Make a call of an SDP offer.
 
@@ -48,6 +53,9 @@ class CallService(Protocol):
             offer: The SDP text; it starts with ``v=0``, nothing else is known of it.
             session: The ``session`` object that came with the offer, as the client wrote it.
             client: The IP address the offer came from, without a port.
+            data_channel_id: Of a data channel that the client has opened on its side and takes for opened on
+                ours, 0 to 65534; None when it did not say so. Refused, with the code ``no_data_section`` and
+                the param ``dcid``, when the offer has no data channels.
 
         Errors: OfferRefused, for whatever the client should read. Anything else is our fault: status 500.
         """

@@ -1,15 +1,17 @@
 // The page: one button, what the call is doing, and the figures.
 //
 // For tests, `window.voicegate` holds: state, cause, callId, phases, session, connection (RTCPeerConnection),
-// localStream, remoteStream, and the functions start() and hangUp().
+// channel (RTCDataChannel), localStream, remoteStream, and the functions start() and hangUp().
 
 import { Call } from "./call.js";
+import { Messages } from "./messages.js";
 import { Meter } from "./meter.js";
 import { Timeline } from "./timeline.js";
 
 const element = (id) => document.getElementById(id);
 const agent = document.querySelector('meta[name="voicegate-agent"]').content;
 const timeline = new Timeline();
+const messages = new Messages();
 
 const HINTS = {
   parrot: "Speak, then stop, and the parrot says it back. Talk over it and it falls silent.",
@@ -25,10 +27,12 @@ let meters = null;
 function start() {
   if (call && !call.isOver) return;
   timeline.clear();
+  messages.clear();
   const context = new AudioContext(); // here, where the browser knows that a person pressed something
   call = new Call();
   const mine = call;
   mine.addEventListener("change", () => mine === call && show(context));
+  mine.addEventListener("message", ({ data }) => mine === call && messages.show(data, mine.age));
   mine.run().finally(() => { if (mine.isOver) context.close().catch(() => {}); });
   show(context);
   moveFocus("talk", "hang-up");
@@ -117,6 +121,7 @@ window.voicegate = {
   get phases() { return { ...call?.phases }; },
   get session() { return call?.session ?? null; },
   get connection() { return call?.connection ?? null; },
+  get channel() { return call?.channel ?? null; },
   get localStream() { return call?.localStream ?? null; },
   get remoteStream() { return call?.remoteStream ?? null; },
   start,

@@ -1,6 +1,8 @@
 // One call: from the microphone to the hang-up, with the time of each step on the way.
 
 const CALLS = "/v1/realtime/calls";
+const CHANNEL_LABEL = "oai-events";
+const CHANNEL_ID = 0; // told to the server beside the offer, so that neither side has to announce the channel
 const POLL_CONNECTING_MS = 300;
 const POLL_TALKING_MS = 1000;
 
@@ -17,7 +19,7 @@ export class CallFault extends Error {
   }
 }
 
-// Fires "change" whenever something that a page shows has changed.
+// Fires "change" whenever something that a page shows has changed, "message" for each one of the data channel.
 export class Call extends EventTarget {
   state = "asking"; // then "connecting", "talking", "ended"
   id = null;
@@ -26,6 +28,7 @@ export class Call extends EventTarget {
   phases = {}; // milliseconds since the button was pressed
   session = null; // what the server last said of the call
   connection = null;
+  channel = null; // an RTCDataChannel
   localStream = null;
   remoteStream = null;
   connectedAt = null;
@@ -40,9 +43,13 @@ export class Call extends EventTarget {
     return this.localStream !== null && !this.localStream.getAudioTracks()[0].enabled;
   }
 
+  get age() {
+    return performance.now() - this.#pressedAt;
+  }
+
   mark(phase) {
     if (phase in this.phases) return;
-    this.phases[phase] = performance.now() - this.#pressedAt;
+    this.phases[phase] = this.age;
     this.#changed();
   }
 
@@ -108,6 +115,7 @@ export class Call extends EventTarget {
     connection.addEventListener("connectionstatechange", () => this.#followConnection());
     const [track] = this.localStream.getAudioTracks();
     const sender = connection.addTrack(track, this.localStream);
+    this.#openChannel();
     await connection.setLocalDescription();
     sender.transport?.addEventListener("statechange", () => {
       if (sender.transport.state === "closed") this.#endByServer();
@@ -117,10 +125,17 @@ export class Call extends EventTarget {
     return connection.localDescription.sdp;
   }
 
+  #openChannel() {
+    const channel = this.channel = this.connection.createDataChannel(CHANNEL_LABEL, { negotiated: true, id: CHANNEL_ID });
+    channel.binaryType = "arraybuffer";
+    channel.addEventListener("open", () => this.mark("channel"));
+    channel.addEventListener("message", ({ data }) => this.dispatchEvent(new MessageEvent("message", { data })));
+  }
+
   async #exchange(offer) {
     let response;
     try {
-      response = await fetch(CALLS, {
+      response = await fetch(`${CALLS}?dcid=${CHANNEL_ID}`, {
         method: "POST",
         headers: { "Content-Type": "application/sdp" },
         body: offer,

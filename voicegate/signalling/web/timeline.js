@@ -6,6 +6,7 @@ const BROWSER_STEPS = [
   ["ice", "Path found (ICE)"],
   ["dtls", "Encrypted (DTLS)"],
   ["packet", "First packet back"],
+  ["channel", "Data channel open"],
 ];
 
 export class Timeline {
