@@ -9,10 +9,12 @@ from typing import Any, Final
 import attrs
 
 from tests.dtls.peer import NOT_BEFORE
-from voicegate.dtls import Certificate, DtlsConnection, Event, Role
+from voicegate.dtls import Certificate, DtlsConnection, Event, ProtocolVersion, Role
 
 __all__ = [
     "CLIENT_CERTIFICATE",
+    "DTLS_1_2",
+    "DTLS_1_3",
     "SERVER_CERTIFICATE",
     "Line",
     "drain_events",
@@ -23,6 +25,10 @@ __all__ = [
 SERVER_CERTIFICATE: Final = Certificate.generate(not_before=NOT_BEFORE)
 CLIENT_CERTIFICATE: Final = Certificate.generate(not_before=NOT_BEFORE)
 
+DTLS_1_2: Final = (ProtocolVersion.DTLS_1_2,)
+DTLS_1_3: Final = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2)
+"""What a connection may do if nothing is said; here what is not said is `DTLS_1_2`."""
+
 Fate = Callable[[bytes], list[float]]
 """Takes a datagram and says after how many seconds each copy of it arrives; none when it is lost."""
 
@@ -32,6 +38,7 @@ def make_connection(role: Role, *, seed: int = 0, now: float = 0.0, **options: A
     if role is Role.CLIENT:
         ours, theirs = theirs, ours
     options.setdefault("certificate", ours)
+    options.setdefault("versions", DTLS_1_2)
     options.setdefault("remote_fingerprints", [theirs.fingerprint])
     return DtlsConnection(role=role, random=Random(f"{role}{seed}").randbytes, now=now, **options)
 

@@ -22,6 +22,7 @@ from voicegate.dtls import (
     HandshakeCompleted,
     HandshakeFailed,
     HandshakeStarted,
+    KeysReady,
     Role,
     SrtpProfile,
 )
@@ -30,6 +31,7 @@ from voicegate.dtls.extension import Extension, ExtensionType, encode_versions
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message
 from voicegate.dtls.hello import ClientHello
 from voicegate.dtls.record import ContentType, ProtocolVersion, Record
+from voicegate.dtls.v12.association import Association
 from voicegate.errors import UsageError
 from voicegate.wire import Reader
 
@@ -108,6 +110,7 @@ def test_a_connection_passes_through_its_states_and_then_knows_what_was_negotiat
         assert end.poll_timeout() is None
         assert events == [
             HandshakeStarted(),
+            KeysReady(version=0xFEFD, cipher_suite=0xC02B, srtp_profile=SrtpProfile.AEAD_AES_256_GCM),
             HandshakeCompleted(
                 version=0xFEFD, cipher_suite=0xC02B, srtp_profile=SrtpProfile.AEAD_AES_256_GCM
             ),
@@ -158,7 +161,17 @@ def test_statistics_count_what_came_and_went() -> None:
 # Our caller's mistakes
 
 
-@pytest.mark.parametrize("options", [{"remote_fingerprints": []}, {"srtp_profiles": []}, {"mtu": 127}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"remote_fingerprints": []},
+        {"srtp_profiles": []},
+        {"mtu": 127},
+        {"versions": []},
+        {"versions": [ProtocolVersion.DTLS_1_0]},
+        {"groups": []},
+    ],
+)
 def test_a_connection_that_could_never_complete_is_not_made(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         make_connection(Role.SERVER, **options)
@@ -196,7 +209,7 @@ def test_nothing_is_sent_after_the_end_or_beyond_a_records_size() -> None:
 def test_sequence_numbers_are_not_used_up_to_the_last() -> None:
     line = completed_line()
     association = line.client._association
-    assert association is not None
+    assert isinstance(association, Association)
     association._next_numbers[1] = 2**48 - 2**16
     with pytest.raises(UsageError, match="sequence numbers"):
         line.client.send(b"data", now=0.0)
@@ -223,7 +236,7 @@ def test_a_client_that_cannot_do_1_2_is_told_so(hello: ClientHello) -> None:
     assert failed == HandshakeFailed(
         cause=FailureCause.NO_SHARED_PARAMETERS,
         alert=AlertDescription.PROTOCOL_VERSION,
-        detail="the client cannot do DTLS 1.2",
+        detail="no DTLS version in common",
         is_remote=False,
     )
 
@@ -457,3 +470,38 @@ def test_the_good_records_before_a_bad_one_are_used() -> None:
     server.handle_datagram(hello + b"\x16\x03\x03rubbish behind it", now=0.0)
     assert drain_transmits(server)
     assert drops(server) == {DropReason.MALFORMED_RECORD: 1}
+
+
+def test_a_flight_is_there_until_it_is_answered() -> None:
+    line = Line()
+    assert line.client.flight == line.server.flight == ()
+    line.client.start(now=0.0)
+    hello = drain_transmits(line.client)
+    assert line.client.flight == tuple(hello)
+    line.server.handle_datagram(hello[0], now=0.0)
+    answer = drain_transmits(line.server)
+    assert line.server.flight == tuple(answer)
+    line.client.handle_datagram(answer[0], now=0.0)
+    proof = drain_transmits(line.client)
+    assert line.client.flight == tuple(proof)
+    line.server.handle_datagram(proof[0], now=0.0)
+    finished = drain_transmits(line.server)
+    # Nothing answers the last one but data.
+    assert line.server.flight == tuple(finished)
+    line.client.handle_datagram(finished[0], now=0.0)
+    assert line.client.flight == ()
+    line.client.send(b"data", now=0.0)
+    for datagram in drain_transmits(line.client):
+        line.server.handle_datagram(datagram, now=0.0)
+    assert line.server.flight == ()
+
+
+def test_sending_is_allowed_while_there_are_keys() -> None:
+    line = Line()
+    seen = [line.client.can_send]
+    line.handshake()
+    seen.append(line.client.can_send)
+    line.client.close(now=0.0)
+    seen.append(line.client.can_send)
+    assert seen == [False, True, False]
+    assert line.client.is_completed

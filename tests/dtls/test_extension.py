@@ -78,6 +78,37 @@ def test_trailing_bytes_are_refused(decode: Callable[[bytes], object]) -> None:
         decode(b"\x00\x02\x00\x1d\x00\x00\x00")
 
 
+shares = st.lists(
+    st.builds(extension.KeyShareEntry, st.integers(0, 0xFFFF), st.binary(min_size=1, max_size=9)), max_size=4
+).map(tuple)
+
+
+@given(shares, st.integers(0, 0xFFFF))
+def test_key_shares_and_choices_survive_the_wire(
+    sent: tuple[extension.KeyShareEntry, ...], selected: int
+) -> None:
+    assert extension.decode_key_shares(extension.encode_key_shares(sent)) == sent
+    for share in sent:
+        assert extension.decode_key_share(extension.encode_key_share(share)) == share
+    assert extension.decode_selected(extension.encode_selected(selected)) == selected
+
+
+@pytest.mark.parametrize(
+    ("decode", "data"),
+    [
+        (extension.decode_key_share, b"\0\x1d\0\0"),
+        (extension.decode_key_share, b"\0\x1d\0\1kk"),
+        (extension.decode_key_shares, b"\0\4\0\x1d\0\0"),
+        (extension.decode_key_shares, b"\0\5\0\x1d\0\2k"),
+        (extension.decode_selected, b"\xfe"),
+        (extension.decode_selected, b"\xfe\xfc\0"),
+    ],
+)
+def test_malformed_key_shares_and_choices_are_refused(decode: Callable[[bytes], object], data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(data)
+
+
 def test_an_empty_list_of_code_points_is_refused() -> None:
     with pytest.raises(WireError, match="empty"):
         extension.decode_code_points(b"\0\0")

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dtls.pair import Line, drain_events, drain_transmits, make_connection
-from voicegate.dtls import ConnectionState, DtlsConnection, Role
+from tests.dtls.pair import DTLS_1_2, DTLS_1_3, Line, drain_events, drain_transmits, make_connection
+from voicegate.dtls import ConnectionState, DtlsConnection, ProtocolVersion, Role
 from voicegate.dtls.handshake import Fragment, HandshakeType
 from voicegate.dtls.record import ContentType, Record
+from voicegate.dtls.v12 import association as v12
+from voicegate.dtls.v13 import association as v13
 
 pytestmark = pytest.mark.slow
 
@@ -41,22 +43,29 @@ records = st.builds(
         st.binary(max_size=200),
     ),
 )
-datagrams = st.binary(max_size=100) | st.lists(records, max_size=4).map(b"".join)
+unified = st.builds(
+    lambda flags, number, body: bytes([0x20 | flags]) + number + len(body).to_bytes(2, "big") + body,
+    st.integers(0, 31),
+    st.binary(min_size=1, max_size=2),
+    st.binary(max_size=60),
+)
+datagrams = st.binary(max_size=100) | st.lists(records | unified, max_size=4).map(b"".join)
+
+Versions = tuple[ProtocolVersion, ...]
+VERSIONS = pytest.mark.parametrize("versions", [DTLS_1_2, DTLS_1_3], ids=["1.2", "1.3"])
 
 
-def flights() -> dict[Role, list[bytes]]:
+def flights(versions: Versions) -> dict[Role, list[bytes]]:
     """Return what either end says in a whole connection."""
-    line = Line(client=make_connection(Role.CLIENT, mtu=300), server=make_connection(Role.SERVER, mtu=300))
-    line.handshake()
+    line = Line(client=new_end(Role.CLIENT, versions), server=new_end(Role.SERVER, versions))
+    line.run()
+    assert line.client.is_completed
     line.client.send(b"up", now=line.now)
     line.server.send(b"down", now=line.now)
     line.run()
     line.client.close(now=line.now)
     line.run()
     return {role: [datagram for sender, datagram in line.sent if sender is role] for role in Role}
-
-
-RECORDED = flights()
 
 
 def mutate(sent: list[bytes], changes: list[tuple[int, str, int, bytes]]) -> list[bytes]:
@@ -81,12 +90,17 @@ def mutate(sent: list[bytes], changes: list[tuple[int, str, int, bytes]]) -> lis
     return result
 
 
-def new_end(role: Role) -> DtlsConnection:
+def new_end(role: Role, versions: Versions) -> DtlsConnection:
     """Make an end that goes just as the recorded one did, up to its fresh keys."""
-    connection = make_connection(role, mtu=300)
+    connection = make_connection(role, mtu=300, versions=versions)
     if role is Role.CLIENT:
         connection.start(now=0.0)
     return connection
+
+
+RECORDED: dict[Versions, dict[Role, list[bytes]]] = {
+    versions: flights(versions) for versions in (DTLS_1_2, DTLS_1_3)
+}
 
 
 def feed(connection: DtlsConnection, arriving: list[bytes]) -> None:
@@ -100,34 +114,44 @@ def feed(connection: DtlsConnection, arriving: list[bytes]) -> None:
         held = sum(len(partial.body) for partial in connection._reassembler._partials.values())
         assert held <= 32 * 1024
         association = connection._association
-        assert association is None or len(association._held) + len(association._early_data) <= 16
+        if isinstance(association, v12.Association):
+            assert len(association._held) + len(association._early_data) <= 16
+        elif isinstance(association, v13.Association):
+            assert len(association._held) + len(association._early_data) <= 64
+            assert len(association._receipt) <= 32
         timeout = connection.poll_timeout()
         assert timeout is None or timeout > now or connection.state is not ConnectionState.COMPLETED
 
 
+@VERSIONS
 @pytest.mark.parametrize("role", Role)
 @given(arriving=st.lists(datagrams, max_size=12))
-def test_any_datagrams_are_survived(role: Role, arriving: list[bytes]) -> None:
-    feed(new_end(role), arriving)
+def test_any_datagrams_are_survived(role: Role, versions: Versions, arriving: list[bytes]) -> None:
+    feed(new_end(role, versions), arriving)
 
 
+@VERSIONS
 @pytest.mark.parametrize("role", Role)
 @given(changes=mutations)
 def test_mutations_of_a_real_connection_are_survived(
-    role: Role, changes: list[tuple[int, str, int, bytes]]
+    role: Role, versions: Versions, changes: list[tuple[int, str, int, bytes]]
 ) -> None:
     sender = Role.SERVER if role is Role.CLIENT else Role.CLIENT
-    feed(new_end(role), mutate(RECORDED[sender], changes))
+    feed(new_end(role, versions), mutate(RECORDED[versions][sender], changes))
 
 
+@VERSIONS
 @given(
-    st.sampled_from(Role),
-    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 300), st.integers(1, 255)), max_size=6),
+    victim=st.sampled_from(Role),
+    damages=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 300), st.integers(1, 255)), max_size=6),
 )
 def test_a_line_that_corrupts_datagrams_ends_in_completion_or_a_reported_failure(
-    victim: Role, damages: list[tuple[int, int, int]]
+    victim: Role, versions: Versions, damages: list[tuple[int, int, int]]
 ) -> None:
-    line = Line()
+    line = Line(
+        client=make_connection(Role.CLIENT, versions=versions),
+        server=make_connection(Role.SERVER, versions=versions),
+    )
     seen = 0
 
     def corrupt(connection: DtlsConnection) -> Callable[..., None]:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dtls.pair import drain_events, drain_transmits, make_connection
-from voicegate.dtls import Fingerprint, HandshakeStarted, Role, SrtpProfile
+from tests.dtls.pair import DTLS_1_2, DTLS_1_3, drain_events, drain_transmits, make_connection
+from voicegate.dtls import Fingerprint, HandshakeStarted, KeysReady, Role, SrtpProfile
 from voicegate.dtls.certificate import load_public_key
-from voicegate.dtls.extension import ExtensionType
+from voicegate.dtls.extension import ExtensionType, decode_selected
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message, Reassembler
 from voicegate.dtls.hello import ClientHello, ServerHello
 from voicegate.dtls.record import ContentType, ProtocolVersion, Record
@@ -33,7 +33,7 @@ VECTORS: Final = Path(__file__).parent.parent / "vectors" / "dtls"
 HELLOS: Final = sorted(
     path.name.removesuffix("-clienthello-message.bin") for path in VECTORS.glob("*-message.bin")
 )
-SESSIONS: Final = sorted(VECTORS.glob("*.session.json"))
+SESSIONS: Final = sorted(VECTORS.glob("*-dtls12*.session.json"))
 
 
 def datagrams_of(hello: str) -> list[bytes]:
@@ -45,17 +45,41 @@ def message_of(hello: str) -> Message:
     return Message(type=HandshakeType.CLIENT_HELLO, message_seq=0, body=body)
 
 
-def records_of(datagram: bytes) -> list[Record]:
+def records_of(datagram: bytes, limit: int = 99) -> list[Record]:
     reader = Reader(datagram)
-    records = []
-    while reader.remaining:
+    records: list[Record] = []
+    while reader.remaining and len(records) < limit:
         records.append(Record.read(reader))
     return records
 
 
 def check_answered(datagrams: list[bytes]) -> None:
-    """Feed a server, and read the flight it answers with."""
-    server = make_connection(Role.SERVER)
+    """Feed a server of either kind, and read the flight it answers with."""
+    check_answered_in_1_2(datagrams)
+    server = make_connection(Role.SERVER, versions=DTLS_1_3)
+    for datagram in datagrams:
+        server.handle_datagram(datagram, now=0.0)
+    started, *ready = drain_events(server)
+    assert started == HandshakeStarted()
+    hello = ServerHello.decode(
+        Fragment.read(Reader(records_of(drain_transmits(server)[0], 1)[0].fragment)).body
+    )
+    assert hello.version == ProtocolVersion.DTLS_1_2
+    version = hello.extension(ExtensionType.SUPPORTED_VERSIONS)
+    if version is None:
+        # Only a client that cannot do 1.3 is answered so, with the mark that tells a client that can.
+        assert ready == []
+        assert hello.random.endswith(b"DOWNGRD\1")
+    else:
+        assert decode_selected(version) == ProtocolVersion.DTLS_1_3
+        assert ready == [
+            KeysReady(version=0xFEFC, cipher_suite=0x1301, srtp_profile=SrtpProfile.AEAD_AES_256_GCM)
+        ]
+        assert not hello.random.endswith(b"DOWNGRD\1")
+
+
+def check_answered_in_1_2(datagrams: list[bytes]) -> None:
+    server = make_connection(Role.SERVER, versions=DTLS_1_2)
     for datagram in datagrams:
         server.handle_datagram(datagram, now=0.0)
     assert drain_events(server) == [HandshakeStarted()]
@@ -66,10 +90,21 @@ def check_answered(datagrams: list[bytes]) -> None:
     assert hello.version == ProtocolVersion.DTLS_1_2
     assert hello.cipher_suite == 0xC02B
     assert hello.extension(ExtensionType.SUPPORTED_VERSIONS) is None
+    assert not hello.random.endswith(b"DOWNGRD\1")
     srtp = hello.extension(ExtensionType.USE_SRTP)
     assert srtp is not None
     assert UseSrtp.decode(srtp).profiles == (SrtpProfile.AEAD_AES_256_GCM,)
     assert ServerKeyExchange.decode(messages[2].body).group == 29
+
+
+@pytest.mark.parametrize("hello", HELLOS)
+def test_the_server_answers_a_browser_in_the_newest_version_that_it_offers(hello: str) -> None:
+    server = make_connection(Role.SERVER, versions=DTLS_1_3)
+    for datagram in datagrams_of(hello):
+        server.handle_datagram(datagram, now=0.0)
+    is_old = "dtls12max" in hello
+    assert server.version == (None if is_old else 0xFEFC)
+    assert server.can_send is not is_old
 
 
 def test_there_are_hellos_of_both_browsers_in_one_and_two_datagrams() -> None:

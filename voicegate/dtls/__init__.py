@@ -14,8 +14,11 @@ from voicegate.dtls.event import (
     HandshakeCompleted,
     HandshakeFailed,
     HandshakeStarted,
+    KeysReady,
 )
 from voicegate.dtls.failure import FailureCause
+from voicegate.dtls.key_share import Group
+from voicegate.dtls.record import ProtocolVersion
 from voicegate.dtls.srtp import SrtpProfile
 from voicegate.dtls.statistic import DropReason, Statistics
 
@@ -29,9 +32,12 @@ __all__ = [
     "Event",
     "FailureCause",
     "Fingerprint",
+    "Group",
     "HandshakeCompleted",
     "HandshakeFailed",
     "HandshakeStarted",
+    "KeysReady",
+    "ProtocolVersion",
     "Role",
     "SrtpProfile",
     "Statistics",

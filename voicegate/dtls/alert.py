@@ -40,7 +40,9 @@ class AlertDescription(IntEnum):
     INTERNAL_ERROR = 80
     USER_CANCELED = 90
     NO_RENEGOTIATION = 100
+    MISSING_EXTENSION = 109
     UNSUPPORTED_EXTENSION = 110
+    CERTIFICATE_REQUIRED = 116
 
 
 @attrs.frozen(kw_only=True)

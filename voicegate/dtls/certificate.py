@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Self
 
@@ -16,7 +16,14 @@ from voicegate.dtls.alert import AlertDescription
 from voicegate.dtls.failure import DtlsError, FailureCause
 from voicegate.errors import WireError
 
-__all__ = ["Certificate", "Fingerprint", "PublicKey", "check_fingerprint", "load_public_key"]
+__all__ = [
+    "Certificate",
+    "Fingerprint",
+    "PublicKey",
+    "accept_certificate",
+    "check_fingerprint",
+    "load_public_key",
+]
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -105,6 +112,22 @@ class Certificate:
     def fingerprint(self) -> Fingerprint:
         """The SHA-256 fingerprint for our SDP."""
         return Fingerprint.compute(self.der)
+
+
+def accept_certificate(chain: Sequence[bytes], fingerprints: Iterable[Fingerprint]) -> PublicKey:
+    """Take the peer's key out of its chain, if it is the certificate that its SDP announced.
+
+    Errors: DtlsError.
+    """
+    if not chain:
+        raise DtlsError(
+            "the peer sent no certificate",
+            alert=AlertDescription.HANDSHAKE_FAILURE,
+            cause=FailureCause.BAD_CERTIFICATE,
+        )
+    # First the fingerprint: only what the SDP vouches for is worth parsing.
+    check_fingerprint(chain[0], fingerprints)
+    return load_public_key(chain[0])
 
 
 def check_fingerprint(certificate_der: bytes, fingerprints: Iterable[Fingerprint]) -> None:

@@ -1,8 +1,9 @@
 """One DTLS connection, seen from outside: datagrams and time in, datagrams and events out.
 
-As server it puts the whole ClientHello together before it chooses the version; what follows is the
-version's association. Left out: resumption, renegotiation, connection ids, and HelloVerifyRequest as
-server, since datagrams come only from addresses that ICE has validated.
+As server it puts the whole ClientHello together before it chooses the version; as client it offers all it
+may do and goes on in what the server chose. What follows is the version's association. Left out: resumption,
+renegotiation, connection ids, early data of clients, and HelloVerifyRequest and cookies as server, since
+datagrams come only from addresses that ICE has validated.
 
 Drain rule: one ``handle_*`` or command, then `poll_transmit` and `poll_event` to None and `poll_timeout`,
 before the next.
@@ -13,21 +14,26 @@ from enum import Enum
 from typing import Final
 
 from voicegate.dtls.alert import Alert, AlertDescription, AlertLevel
+from voicegate.dtls.association import Association
 from voicegate.dtls.certificate import Certificate, Fingerprint
 from voicegate.dtls.config import HandshakeConfig
 from voicegate.dtls.event import Closed, Event, HandshakeFailed
-from voicegate.dtls.extension import ExtensionType, decode_versions
 from voicegate.dtls.failure import DtlsError, FailureCause
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message, Reassembler
 from voicegate.dtls.hello import ClientHello
+from voicegate.dtls.key_share import AVAILABLE_GROUPS, Group, is_available
 from voicegate.dtls.outbox import Outbox
 from voicegate.dtls.record import MAX_PLAINTEXT_LENGTH, ContentType, ProtocolVersion, Record
 from voicegate.dtls.srtp import SrtpProfile
 from voicegate.dtls.statistic import DropReason, Statistics
 from voicegate.dtls.timer import RetransmissionTimer
-from voicegate.dtls.v12.association import Association
-from voicegate.dtls.v12.client import ClientHandshake
-from voicegate.dtls.v12.server import ServerHandshake
+from voicegate.dtls.v12 import association as v12_association
+from voicegate.dtls.v12 import client as v12_client
+from voicegate.dtls.v12 import server as v12_server
+from voicegate.dtls.v13 import association as v13_association
+from voicegate.dtls.v13 import client as v13_client
+from voicegate.dtls.v13 import server as v13_server
+from voicegate.dtls.v13.record import PROTECTED_ALERT_LENGTH, ProtectedRecord, is_unified
 from voicegate.errors import UsageError, WireError
 from voicegate.wire import Reader
 
@@ -38,11 +44,13 @@ _DEFAULT_SRTP_PROFILES: Final = (
     SrtpProfile.AEAD_AES_128_GCM,
     SrtpProfile.AES128_CM_SHA1_80,
 )
-_NEWEST_VERSION: Final = 0xFE00
-"""The smallest version number that is DTLS at all."""
+_VERSIONS: Final = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2)
 
 _MIN_MTU: Final = 128
 """Room for a fragment worth sending beside its headers."""
+
+_MAX_SEEN: Final = 64
+"""Records of a ClientHello whose copies are known; browsers need two."""
 
 _HANDSHAKE_TIMEOUT: Final = 60.0
 """Seconds from the making of a connection to its completion; a backstop behind its owner's own watchdogs."""
@@ -84,15 +92,23 @@ class DtlsConnection:
         now: float,
         srtp_profiles: Sequence[SrtpProfile] = _DEFAULT_SRTP_PROFILES,
         mtu: int = 1200,
+        versions: Sequence[ProtocolVersion] = _VERSIONS,
+        groups: Sequence[Group] = AVAILABLE_GROUPS,
     ) -> None:
         """Make a connection that waits (server) or is to be started with `start` (client).
 
-        ``srtp_profiles`` are in order of preference; ``mtu`` is bytes of UDP payload for handshake datagrams.
+        ``srtp_profiles``, ``versions`` and ``groups`` (of DTLS 1.3) are in order of preference; ``mtu`` is
+        bytes of UDP payload for handshake datagrams.
 
-        Errors: UsageError when there is no fingerprint or profile, or the mtu is absurd.
+        Errors: UsageError when there is no fingerprint or profile, or the mtu, a version or a group is not
+        one that we can do.
         """
         if not remote_fingerprints or not srtp_profiles:
             raise UsageError("a DTLS connection needs the peer's fingerprint and an SRTP profile")
+        if not versions or not set(versions) <= set(_VERSIONS):
+            raise UsageError("a DTLS connection needs versions that there are")
+        if not groups or not all(map(is_available, groups)):
+            raise UsageError("a DTLS connection needs groups that this build can do")
         if mtu < _MIN_MTU:
             raise UsageError(f"an mtu of {mtu} bytes")
         self._role = role
@@ -101,6 +117,8 @@ class DtlsConnection:
             remote_fingerprints=tuple(remote_fingerprints),
             random=random,
             srtp_profiles=tuple(srtp_profiles),
+            versions=tuple(versions),
+            groups=tuple(groups),
         )
         self._mtu = mtu
         self._outbox = Outbox()
@@ -108,6 +126,10 @@ class DtlsConnection:
         self._timer = RetransmissionTimer()
         self._handshake_deadline: float | None = now + _HANDSHAKE_TIMEOUT
         self._association: Association | None = None
+        self._offer: v13_association.Association | None = None
+        """As client: what may yet turn out to be the association, or give way to DTLS 1.2."""
+        self._seen: set[int] = set()
+        """Numbers of the records that the ClientHello came in, so that copies of them are known."""
         self._end: ConnectionState | None = None
         self._last_words: bytes | None = None
 
@@ -120,7 +142,11 @@ class DtlsConnection:
         """
         if self._role is not Role.CLIENT or self.state is not ConnectionState.NEW:
             raise UsageError("only a new client can be started")
-        self._associate(ClientHandshake(self._config)).start(now=now)
+        if ProtocolVersion.DTLS_1_3 in self._config.versions:
+            self._offer = self._begin_1_3(v13_client.ClientHandshake(self._config))
+            self._offer.start(now=now)
+        else:
+            self._begin_1_2(v12_client.ClientHandshake(self._config)).start(now=now)
 
     def handle_datagram(self, data: bytes, *, now: float) -> None:
         """Take a datagram, of any content, from the ICE-validated path."""
@@ -128,18 +154,14 @@ class DtlsConnection:
         if self._end is not None:
             self._handle_late_datagram(data)
             return
-        reader = Reader(data)
-        while reader.remaining and self._end is None:
-            try:
-                record = Record.read(reader)
-            except WireError:
-                self._outbox.drop(DropReason.MALFORMED_RECORD)
-                return
-            self._outbox.records_received += 1
-            try:
-                self._handle_record(record, now)
-            except DtlsError as error:
-                self._finish(error)
+        try:
+            self._handle_records(data, now)
+            if self._association is not None:
+                self._association.finish_datagram(now=now)
+                if self._association.is_completed:
+                    self._handshake_deadline = None
+        except DtlsError as error:
+            self._finish(error)
 
     def handle_timeout(self, *, now: float) -> None:
         """Let time pass; harmless when nothing is due."""
@@ -155,16 +177,17 @@ class DtlsConnection:
         """Learn ICE's estimate of the round trip; later flights wait twice that before they repeat."""
         self._timer.set_round_trip(seconds)
 
-    def send(self, data: bytes, *, now: float) -> None:  # noqa: ARG002 - every command tells the time
+    def send(self, data: bytes, *, now: float) -> None:
         """Send application data, as one record in a datagram of its own.
 
-        Errors: UsageError before completion, after the end, or for more than 16 KiB.
+        Errors: UsageError before `KeysReady`, after the end, or for more than 16 KiB.
         """
-        if self._completed is None or self._end is not None:
+        association = self._keyed
+        if association is None or self._end is not None:
             raise UsageError(f"a {self.state.value} connection cannot send")
         if len(data) > MAX_PLAINTEXT_LENGTH:
             raise UsageError(f"a record cannot carry {len(data)} bytes")
-        self._completed.send(data)
+        association.send(data, now=now)
 
     def close(self, *, now: float) -> None:  # noqa: ARG002 - every command tells the time
         """Say close_notify, if there is anybody to hear it, and end; harmless after the end."""
@@ -189,17 +212,18 @@ class DtlsConnection:
         """Return when `handle_timeout` is wanted."""
         if self._end is not None:
             return None
-        deadlines = (self._handshake_deadline, self._timer.deadline)
+        wanted = None if self._association is None else self._association.poll_timeout()
+        deadlines = (self._handshake_deadline, wanted)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def export_keying_material(self, label: str, length: int, context: bytes | None = None) -> bytes:
-        """Derive bytes that both ends know and nobody else (RFC 5705).
+        """Derive bytes that both ends know and nobody else (RFC 5705, RFC 8446 §7.5).
 
-        Errors: UsageError before completion.
+        Errors: UsageError before `KeysReady`.
         """
-        if self._completed is None:
-            raise UsageError("keys are exported after completion")
-        return self._completed.handshake.master_secret.export(label.encode("ascii"), length, context)
+        if self._keyed is None:
+            raise UsageError("keys are exported once there are keys")
+        return self._keyed.export(label.encode("ascii"), length, context)
 
     @property
     def state(self) -> ConnectionState:
@@ -213,27 +237,38 @@ class DtlsConnection:
     @property
     def is_completed(self) -> bool:
         """Whether the handshake was completed; stays so after the end."""
-        return self._completed is not None
+        return self._association is not None and self._association.is_completed
+
+    @property
+    def can_send(self) -> bool:
+        """Whether `send` is allowed: from `KeysReady` to the end."""
+        return self._keyed is not None and self._end is None
+
+    @property
+    def flight(self) -> tuple[bytes, ...]:
+        """The handshake datagrams that the peer has not answered yet, as last sent."""
+        return () if self._association is None or self._end is not None else self._association.flight
 
     @property
     def version(self) -> int | None:
-        """The version's code point, once completed."""
-        return None if self._completed is None else self._completed.version
+        """The version's code point, once there are keys."""
+        return None if self._keyed is None else self._keyed.version
 
     @property
     def cipher_suite(self) -> int | None:
-        """The cipher suite's code point, once completed."""
-        return None if self._completed is None else self._completed.handshake.suite
+        """The cipher suite's code point, once there are keys."""
+        return None if self._keyed is None else self._keyed.cipher_suite
 
     @property
     def srtp_profile(self) -> SrtpProfile | None:
-        """What SRTP is to use, once completed."""
-        return None if self._completed is None else self._completed.handshake.srtp_profile
+        """What SRTP is to use, once there are keys."""
+        return None if self._keyed is None else self._keyed.srtp_profile
 
     @property
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate (DER), once completed."""
-        return None if self._completed is None else self._completed.handshake.peer_certificate
+        association = self._association
+        return association.peer_certificate if association is not None and self.is_completed else None
 
     def statistics(self) -> Statistics:
         """Return the counters."""
@@ -249,15 +284,39 @@ class DtlsConnection:
     # Internals
 
     @property
-    def _completed(self) -> Association | None:
+    def _keyed(self) -> Association | None:
         association = self._association
-        return association if association is not None and association.is_completed else None
+        return association if association is not None and association.can_send else None
+
+    def _handle_records(self, data: bytes, now: float) -> None:
+        reader = Reader(data)
+        while reader.remaining:
+            try:
+                if is_unified(data[reader.position]):
+                    protected = ProtectedRecord.read(reader)
+                    self._outbox.records_received += 1
+                    if self._association is not None:
+                        self._association.handle_protected(protected, now=now)
+                    else:
+                        self._outbox.drop(DropReason.UNEXPECTED_RECORD)
+                    continue
+                record = Record.read(reader)
+            except WireError:
+                self._outbox.drop(DropReason.MALFORMED_RECORD)
+                return
+            self._outbox.records_received += 1
+            self._handle_record(record, now)
 
     def _handle_record(self, record: Record, now: float) -> None:
         if self._association is not None:
             self._association.handle_record(record, now=now)
-            if self._association.is_completed:
-                self._handshake_deadline = None
+            offer = self._offer
+            if offer is not None and offer.declined is not None:
+                self._offer = None
+                # On in DTLS 1.2, which the server chose from our offer of both.
+                self._begin_1_2(v12_client.ClientHandshake(self._config, offer.declined)).resume(
+                    next_number=offer.next_plain_number, now=now
+                )
         elif self._role is Role.SERVER and record.epoch == 0 and record.content_type == ContentType.HANDSHAKE:
             self._await_client_hello(record, now)
         else:
@@ -265,6 +324,8 @@ class DtlsConnection:
 
     def _await_client_hello(self, record: Record, now: float) -> None:
         """Gather the ClientHello, then choose the version and let its association go on from there."""
+        if len(self._seen) < _MAX_SEEN:
+            self._seen.add(record.sequence_number)
         reader = Reader(record.fragment)
         while reader.remaining:
             try:
@@ -277,15 +338,33 @@ class DtlsConnection:
             else:
                 self._outbox.drop(DropReason.UNFITTING_FRAGMENT)
         message = self._reassembler.peek()
-        if message is not None:
-            _require_version(message)
-            self._associate(ServerHandshake(self._config)).handle_messages(now=now)
+        if message is None:
+            return
+        if _choose_version(message, self._config.versions) is ProtocolVersion.DTLS_1_3:
+            self._begin_1_3(v13_server.ServerHandshake(self._config)).handle_messages(now=now)
+        else:
+            self._begin_1_2(v12_server.ServerHandshake(self._config)).handle_messages(now=now)
 
-    def _associate(self, handshake: ServerHandshake | ClientHandshake) -> Association:
-        self._association = Association(
+    def _begin_1_3(
+        self, handshake: v13_server.ServerHandshake | v13_client.ClientHandshake
+    ) -> v13_association.Association:
+        self._association = association = v13_association.Association(
+            handshake,
+            reassembler=self._reassembler,
+            timer=self._timer,
+            outbox=self._outbox,
+            mtu=self._mtu,
+            seen=frozenset(self._seen),
+        )
+        return association
+
+    def _begin_1_2(
+        self, handshake: v12_server.ServerHandshake | v12_client.ClientHandshake
+    ) -> v12_association.Association:
+        self._association = association = v12_association.Association(
             handshake, reassembler=self._reassembler, timer=self._timer, outbox=self._outbox, mtu=self._mtu
         )
-        return self._association
+        return association
 
     def _finish(self, error: DtlsError) -> None:
         """End, for whatever reason the error gives; tell the peer unless it was the one to tell us."""
@@ -322,13 +401,14 @@ class DtlsConnection:
     def _handle_late_datagram(self, data: bytes) -> None:
         """Repeat our last alert, once, for a peer that goes on as if it had not heard it."""
         self._outbox.drop(DropReason.AFTER_END)
-        if self._last_words is not None and data[:1] != bytes([ContentType.ALERT]):
+        is_alert = data[:1] == bytes([ContentType.ALERT]) or len(data) == PROTECTED_ALERT_LENGTH
+        if self._last_words is not None and not is_alert:
             self._outbox.transmit(self._last_words)
             self._last_words = None
 
 
-def _require_version(message: Message) -> None:
-    """See that the client's first message is a ClientHello that can do DTLS 1.2.
+def _choose_version(message: Message, versions: Sequence[ProtocolVersion]) -> ProtocolVersion:
+    """See that the client's first message is a ClientHello, and choose from the versions that it offers.
 
     Errors: DtlsError.
     """
@@ -338,20 +418,16 @@ def _require_version(message: Message) -> None:
             alert=AlertDescription.UNEXPECTED_MESSAGE,
         )
     try:
-        hello = ClientHello.decode(message.body)
-        data = hello.extension(ExtensionType.SUPPORTED_VERSIONS)
-        if data is not None:
-            is_able = ProtocolVersion.DTLS_1_2 in decode_versions(data)
-        else:
-            # The hello's own version is the newest that the client can do; newer is smaller.
-            is_able = _NEWEST_VERSION <= hello.version <= ProtocolVersion.DTLS_1_2
+        offered = ClientHello.decode(message.body).versions
     except WireError as error:
         raise DtlsError(
             f"the ClientHello is malformed: {error}", alert=AlertDescription.DECODE_ERROR
         ) from error
-    if not is_able:
-        raise DtlsError(
-            "the client cannot do DTLS 1.2",
-            alert=AlertDescription.PROTOCOL_VERSION,
-            cause=FailureCause.NO_SHARED_PARAMETERS,
-        )
+    for version in versions:
+        if version in offered:
+            return version
+    raise DtlsError(
+        "no DTLS version in common",
+        alert=AlertDescription.PROTOCOL_VERSION,
+        cause=FailureCause.NO_SHARED_PARAMETERS,
+    )

@@ -5,12 +5,34 @@ import attrs
 from voicegate.dtls.failure import FailureCause
 from voicegate.dtls.srtp import SrtpProfile
 
-__all__ = ["ApplicationData", "Closed", "Event", "HandshakeCompleted", "HandshakeFailed", "HandshakeStarted"]
+__all__ = [
+    "ApplicationData",
+    "Closed",
+    "Event",
+    "HandshakeCompleted",
+    "HandshakeFailed",
+    "HandshakeStarted",
+    "KeysReady",
+]
 
 
 @attrs.frozen
 class HandshakeStarted:
     """The peer was heard: a first piece of its ClientHello, or of its answer to ours."""
+
+
+@attrs.frozen(kw_only=True)
+class KeysReady:
+    """There are keys to send with; comes once, at the latest right before `HandshakeCompleted`.
+
+    For a server of DTLS 1.3 that is half a round trip earlier, when the client is not proven yet.
+    """
+
+    version: int
+    """Version code point, such as 0xFEFC."""
+    cipher_suite: int
+    """IANA code point."""
+    srtp_profile: SrtpProfile
 
 
 @attrs.frozen(kw_only=True)
@@ -54,4 +76,4 @@ class Closed:
     """Whether it was the peer that ended it."""
 
 
-Event = HandshakeStarted | HandshakeCompleted | ApplicationData | HandshakeFailed | Closed
+Event = HandshakeStarted | KeysReady | HandshakeCompleted | ApplicationData | HandshakeFailed | Closed

@@ -13,18 +13,27 @@ from voicegate.wire import Reader, Writer
 __all__ = [
     "Extension",
     "ExtensionType",
+    "KeyShareEntry",
     "UNCOMPRESSED_POINTS",
     "decode_code_points",
+    "decode_key_share",
+    "decode_key_shares",
     "decode_point_formats",
     "decode_renegotiation_info",
+    "decode_selected",
     "decode_versions",
     "encode_code_points",
+    "encode_key_share",
+    "encode_key_shares",
     "encode_point_formats",
     "encode_renegotiation_info",
+    "encode_selected",
     "encode_versions",
     "find_extension",
     "has_repeats",
+    "read_extension_block",
     "read_extensions",
+    "write_extension_block",
     "write_extensions",
 ]
 
@@ -40,6 +49,8 @@ class ExtensionType(IntEnum):
     USE_SRTP = 14
     EXTENDED_MASTER_SECRET = 23
     SUPPORTED_VERSIONS = 43
+    COOKIE = 44
+    KEY_SHARE = 51
     RENEGOTIATION_INFO = 0xFF01
 
 
@@ -50,10 +61,20 @@ class Extension(NamedTuple):
     data: bytes
 
 
+class KeyShareEntry(NamedTuple):
+    """A public key, and the group it is of."""
+
+    group: int
+    public: bytes
+
+
 def read_extensions(reader: Reader) -> tuple[Extension, ...]:
     """Take the extensions at the end of a hello; the whole block may be absent."""
-    if not reader.remaining:
-        return ()
+    return read_extension_block(reader) if reader.remaining else ()
+
+
+def read_extension_block(reader: Reader) -> tuple[Extension, ...]:
+    """Take a block of extensions, which may be empty but not absent."""
     block = reader.block16()
     extensions = []
     while block.remaining:
@@ -63,8 +84,12 @@ def read_extensions(reader: Reader) -> tuple[Extension, ...]:
 
 def write_extensions(writer: Writer, extensions: Sequence[Extension]) -> None:
     """Append the block of extensions, or nothing when there are none."""
-    if not extensions:
-        return
+    if extensions:
+        write_extension_block(writer, extensions)
+
+
+def write_extension_block(writer: Writer, extensions: Sequence[Extension]) -> None:
+    """Append the block of extensions, even if there are none."""
     block = Writer()
     for extension in extensions:
         block.u16(extension.type)
@@ -118,6 +143,62 @@ def encode_versions(versions: Iterable[int]) -> bytes:
     return writer.finish()
 
 
+def decode_selected(data: bytes) -> int:
+    """Read what a server chose: its supported_versions, or a HelloRetryRequest's group (RFC 8446 §4.2).
+
+    Errors: WireError.
+    """
+    reader = Reader(data)
+    selected = reader.u16()
+    reader.finish()
+    return selected
+
+
+def encode_selected(selected: int) -> bytes:
+    """Write a server's supported_versions or a HelloRetryRequest's group."""
+    return selected.to_bytes(2, "big")
+
+
+def decode_key_shares(data: bytes) -> tuple[KeyShareEntry, ...]:
+    """Read a ClientHello's key_share (RFC 8446 §4.2.8); none at all is a wish to be told a group.
+
+    Errors: WireError.
+    """
+    reader = Reader(data)
+    block = reader.block16()
+    reader.finish()
+    shares = []
+    while block.remaining:
+        shares.append(_read_key_share(block))
+    return tuple(shares)
+
+
+def encode_key_shares(shares: Iterable[KeyShareEntry]) -> bytes:
+    """Write a ClientHello's key_share."""
+    writer = Writer()
+    writer.block16(b"".join(map(encode_key_share, shares)))
+    return writer.finish()
+
+
+def decode_key_share(data: bytes) -> KeyShareEntry:
+    """Read a ServerHello's key_share.
+
+    Errors: WireError.
+    """
+    reader = Reader(data)
+    share = _read_key_share(reader)
+    reader.finish()
+    return share
+
+
+def encode_key_share(share: KeyShareEntry) -> bytes:
+    """Write a ServerHello's key_share."""
+    writer = Writer()
+    writer.u16(share.group)
+    writer.block16(share.public)
+    return writer.finish()
+
+
 def decode_point_formats(data: bytes) -> bytes:
     """Read ec_point_formats (RFC 8422 §5.1.2), one format per byte.
 
@@ -155,6 +236,13 @@ def _encode_block8(block: bytes) -> bytes:
     writer = Writer()
     writer.block8(block)
     return writer.finish()
+
+
+def _read_key_share(reader: Reader) -> KeyShareEntry:
+    share = KeyShareEntry(reader.u16(), reader.block16().rest())
+    if not share.public:
+        raise WireError("an empty public key")
+    return share
 
 
 def _read_u16s(block: Reader) -> tuple[int, ...]:

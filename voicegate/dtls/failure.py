@@ -5,7 +5,7 @@ from enum import Enum
 from voicegate.dtls.alert import AlertDescription
 from voicegate.errors import PeerError
 
-__all__ = ["DtlsError", "FailureCause"]
+__all__ = ["DtlsError", "FailureCause", "no_shared"]
 
 
 class FailureCause(Enum):
@@ -43,3 +43,12 @@ class DtlsError(PeerError):
         self.alert = alert
         self.cause = cause
         self.is_remote = is_remote
+
+
+def no_shared(what: str) -> DtlsError:
+    """Make the error for want of something both sides can do."""
+    return DtlsError(
+        f"no {what} in common",
+        alert=AlertDescription.HANDSHAKE_FAILURE,
+        cause=FailureCause.NO_SHARED_PARAMETERS,
+    )

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, Self
 
 import attrs
 
+from voicegate.dtls.alert import AlertDescription
+from voicegate.dtls.failure import DtlsError
 from voicegate.errors import WireError
 from voicegate.wire import Reader
 
@@ -23,6 +25,7 @@ __all__ = [
     "MAX_MESSAGES_AHEAD",
     "MAX_MESSAGE_LENGTH",
     "Reassembler",
+    "expect",
 ]
 
 # struct has no 24-bit numbers: each is a high byte and a low half.
@@ -44,6 +47,8 @@ class HandshakeType(IntEnum):
     CLIENT_HELLO = 1
     SERVER_HELLO = 2
     HELLO_VERIFY_REQUEST = 3
+    NEW_SESSION_TICKET = 4
+    ENCRYPTED_EXTENSIONS = 8
     CERTIFICATE = 11
     SERVER_KEY_EXCHANGE = 12
     CERTIFICATE_REQUEST = 13
@@ -51,6 +56,8 @@ class HandshakeType(IntEnum):
     CERTIFICATE_VERIFY = 15
     CLIENT_KEY_EXCHANGE = 16
     FINISHED = 20
+    KEY_UPDATE = 24
+    MESSAGE_HASH = 254
 
 
 class Fragment(NamedTuple):
@@ -199,3 +206,15 @@ class Reassembler:
             len(partial.body) for sequence, partial in self._partials.items() if sequence != self._next
         )
         return not ahead or waiting + fragment.length <= MAX_AHEAD_LENGTH
+
+
+def expect(message: Message, type_: HandshakeType) -> None:
+    """Refuse a message of another type than is due.
+
+    Errors: DtlsError.
+    """
+    if message.type != type_:
+        raise DtlsError(
+            f"handshake message {message.type} where {type_.name} is due",
+            alert=AlertDescription.UNEXPECTED_MESSAGE,
+        )

@@ -7,14 +7,33 @@ from typing import Final, Self
 
 import attrs
 
-from voicegate.dtls.extension import Extension, find_extension, read_extensions, write_extensions
+from voicegate.dtls.extension import (
+    Extension,
+    ExtensionType,
+    decode_versions,
+    find_extension,
+    read_extensions,
+    write_extensions,
+)
+from voicegate.dtls.record import ProtocolVersion
 from voicegate.errors import WireError
 from voicegate.wire import Reader, Writer
 
-__all__ = ["ClientHello", "ServerHello", "HelloVerifyRequest", "NULL_COMPRESSION", "RANDOM_LENGTH"]
+__all__ = [
+    "ClientHello",
+    "DOWNGRADE_MARK",
+    "ServerHello",
+    "HelloVerifyRequest",
+    "NULL_COMPRESSION",
+    "RANDOM_LENGTH",
+]
 
 NULL_COMPRESSION: Final = 0
 RANDOM_LENGTH: Final = 32
+DOWNGRADE_MARK: Final = b"DOWNGRD\x01"
+"""Ends the random of a server that can do 1.3 and chose 1.2 (RFC 8446 §4.1.3)."""
+_NEWEST_VERSION: Final = 0xFE00
+"""The smallest version number that is DTLS at all."""
 _MAX_SESSION_ID_LENGTH: Final = 32
 
 
@@ -73,6 +92,19 @@ class ClientHello:
     def extension(self, type_: int) -> bytes | None:
         """Return the data of an extension."""
         return find_extension(self.extensions, type_)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions offered, as far as they concern us.
+
+        Errors: WireError.
+        """
+        data = self.extension(ExtensionType.SUPPORTED_VERSIONS)
+        if data is not None:
+            return decode_versions(data)
+        # The hello's own version is the newest that the client can do, if that is not 1.3; newer is smaller.
+        is_able = _NEWEST_VERSION <= self.version <= ProtocolVersion.DTLS_1_2
+        return (ProtocolVersion.DTLS_1_2,) if is_able else ()
 
 
 @attrs.frozen(kw_only=True)

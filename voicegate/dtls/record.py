@@ -39,6 +39,8 @@ class ContentType(IntEnum):
     ALERT = 21
     HANDSHAKE = 22
     APPLICATION_DATA = 23
+    ACK = 26
+    """DTLS 1.3 only."""
 
 
 class ProtocolVersion(IntEnum):

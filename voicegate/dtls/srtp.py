@@ -1,13 +1,15 @@
 """What DTLS settles for SRTP (RFC 5764)."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Self
 
 import attrs
 
+from voicegate.dtls.failure import DtlsError, no_shared
 from voicegate.wire import Reader, Writer
 
-__all__ = ["SrtpProfile", "UseSrtp"]
+__all__ = ["SrtpProfile", "UseSrtp", "accept_profile", "choose_profile"]
 
 
 class SrtpProfile(IntEnum):
@@ -58,3 +60,31 @@ class UseSrtp:
             writer.u16(profile)
         writer.block8(self.mki)
         return writer.finish()
+
+
+def choose_profile(offer: bytes | None, profiles: Sequence[SrtpProfile]) -> SrtpProfile:
+    """Choose, as server, the first of our profiles that a client's use_srtp offers.
+
+    The client's MKI is not taken up (RFC 5764 §4.1.3).
+
+    Errors: DtlsError, WireError.
+    """
+    offered = UseSrtp.decode(offer).profiles if offer is not None else ()
+    for profile in profiles:
+        if profile in offered:
+            return profile
+    raise no_shared("SRTP profile")
+
+
+def accept_profile(answer: bytes | None, profiles: Sequence[SrtpProfile]) -> SrtpProfile:
+    """Take, as client, the profile that a server's use_srtp chose.
+
+    Errors: DtlsError, WireError.
+    """
+    if answer is None:
+        raise no_shared("SRTP profile")
+    chosen = UseSrtp.decode(answer)
+    # One of ours, and the MKI we sent: none (RFC 5764 §4.1.1, §4.1.3).
+    if len(chosen.profiles) != 1 or chosen.profiles[0] not in profiles or chosen.mki:
+        raise DtlsError("the server chose an SRTP profile or MKI that was not offered")
+    return SrtpProfile(chosen.profiles[0])

@@ -23,6 +23,11 @@ class RetransmissionTimer:
         self._wait = _START
         self.deadline: float | None = None
 
+    @property
+    def first_wait(self) -> float:
+        """How long a new flight waits."""
+        return self._start
+
     def set_round_trip(self, seconds: float) -> None:
         """Learn the path's round trip; counts from the next flight on."""
         self._start = min(max(2 * seconds, _MIN_START), _MAX_START)

@@ -15,6 +15,7 @@ from voicegate.dtls import (
 from voicegate.dtls.alert import Alert, AlertDescription, AlertLevel
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message
 from voicegate.dtls.record import ContentType, Record
+from voicegate.dtls.v12.association import Association
 from voicegate.errors import UsageError
 from voicegate.wire import Reader
 
@@ -22,7 +23,7 @@ from voicegate.wire import Reader
 def protected(connection: DtlsConnection, content_type: int, data: bytes) -> bytes:
     """Have a connection protect what it would not send by itself."""
     association = connection._association
-    assert association is not None
+    assert isinstance(association, Association)
     return association._protect(content_type, data)
 
 

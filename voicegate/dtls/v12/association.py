@@ -3,7 +3,7 @@
 from typing import Final
 
 from voicegate.dtls.alert import Alert, AlertDescription, AlertLevel
-from voicegate.dtls.event import ApplicationData, HandshakeCompleted
+from voicegate.dtls.event import ApplicationData, HandshakeCompleted, KeysReady
 from voicegate.dtls.failure import DtlsError, FailureCause
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message, Reassembler
 from voicegate.dtls.outbox import Outbox
@@ -17,12 +17,14 @@ from voicegate.dtls.record import (
     ReplayWindow,
     pack,
 )
+from voicegate.dtls.srtp import SrtpProfile
 from voicegate.dtls.statistic import DropReason
 from voicegate.dtls.timer import RetransmissionTimer
 from voicegate.dtls.v12.client import ClientHandshake
 from voicegate.dtls.v12.flight import Flight
 from voicegate.dtls.v12.handshake import RecordCiphers
 from voicegate.dtls.v12.server import ServerHandshake
+from voicegate.dtls.v13.record import ProtectedRecord
 from voicegate.errors import UsageError, WireError
 from voicegate.wire import Reader
 
@@ -59,6 +61,7 @@ class Association:
         mtu: int,
     ) -> None:
         self.handshake = handshake
+        self.flight: tuple[bytes, ...] = ()
         self._reassembler = reassembler
         self._timer = timer
         self._outbox = outbox
@@ -79,6 +82,12 @@ class Association:
     def start(self, *, now: float) -> None:
         """Send the client's first flight."""
         self._follow_handshake(now)
+
+    def resume(self, *, next_number: int, now: float) -> None:
+        """Go on as client from a first flight that was sent already, as an offer of DTLS 1.3."""
+        self._next_numbers[0] = next_number
+        self._flight, self._flight_sent_at = self.handshake.take_flight(), now
+        self.handle_messages(now=now)
 
     def handle_record(self, record: Record, *, now: float) -> None:
         """Take one record as it came."""
@@ -101,6 +110,13 @@ class Association:
                 raise DtlsError(f"a record of {len(plaintext)} bytes", alert=AlertDescription.RECORD_OVERFLOW)
             self._handle_plaintext(record.content_type, plaintext, epoch=1, now=now)
 
+    def handle_protected(self, record: ProtectedRecord, *, now: float) -> None:  # noqa: ARG002
+        """Count a record of DTLS 1.3, which has no place here."""
+        self._outbox.drop(DropReason.UNEXPECTED_RECORD)
+
+    def finish_datagram(self, *, now: float) -> None:
+        """Do nothing: DTLS 1.2 has no acknowledgements."""
+
     def handle_messages(self, *, now: float) -> None:
         """Take the messages that the reassembler has whole."""
         while not self.is_completed and (message := self._reassembler.pop()) is not None:
@@ -121,7 +137,7 @@ class Association:
 
     # Output
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, *, now: float) -> None:  # noqa: ARG002 - as in DTLS 1.3
         """Queue one record of application data; it has a datagram of its own."""
         if self._next_numbers[1] > _MAX_DATA_SEQUENCE_NUMBER:
             raise UsageError("this connection has used up its sequence numbers")
@@ -132,10 +148,38 @@ class Association:
         write = self._protect if self._has_sent_finished else self._write
         return write(ContentType.ALERT, alert.encode())
 
+    def poll_timeout(self) -> float | None:
+        """Return when `handle_timeout` is wanted."""
+        return self._timer.deadline
+
+    def export(self, label: bytes, length: int, context: bytes | None) -> bytes:
+        """Export keying material (RFC 5705)."""
+        return self.handshake.master_secret.export(label, length, context)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether there are keys for application data, which is to say whether all is over and good."""
+        return self.handshake.is_completed
+
     @property
     def is_completed(self) -> bool:
         """Whether the handshake is over and good."""
         return self.handshake.is_completed
+
+    @property
+    def cipher_suite(self) -> int:
+        """The cipher suite's code point."""
+        return self.handshake.suite
+
+    @property
+    def srtp_profile(self) -> SrtpProfile:
+        """What SRTP is to use."""
+        return self.handshake.srtp_profile
+
+    @property
+    def peer_certificate(self) -> bytes:
+        """The peer's certificate (DER)."""
+        return self.handshake.peer_certificate
 
     # Internals
 
@@ -217,6 +261,7 @@ class Association:
 
     def _handle_data(self, data: bytes) -> None:
         if self.is_completed:
+            self.flight = ()  # Whoever sends data has no need of our last flight any more.
             self._outbox.events.append(ApplicationData(data=data))
         elif len(self._early_data) < _MAX_HELD_RECORDS:
             self._early_data.append(data)
@@ -249,13 +294,11 @@ class Association:
         self._timer.stop()
         if self._flight is not None and not self._flight.is_last:
             self._flight = None  # It was answered.
-        self._outbox.events.append(
-            HandshakeCompleted(
-                version=self.version,
-                cipher_suite=self.handshake.suite,
-                srtp_profile=self.handshake.srtp_profile,
+            self.flight = ()
+        for event in (KeysReady, HandshakeCompleted):
+            self._outbox.events.append(
+                event(version=self.version, cipher_suite=self.cipher_suite, srtp_profile=self.srtp_profile)
             )
-        )
         self._outbox.events.extend(ApplicationData(data=data) for data in self._early_data)
         self._early_data.clear()
 
@@ -276,7 +319,8 @@ class Association:
             records.append(self._write(ContentType.CHANGE_CIPHER_SPEC, _CHANGE_CIPHER_SPEC))
             records.append(self._protect(ContentType.HANDSHAKE, flight.finished.encode()))
             self._has_sent_finished = True
-        for datagram in pack(records, mtu=self._mtu):
+        self.flight = tuple(pack(records, mtu=self._mtu))
+        for datagram in self.flight:
             self._outbox.transmit(datagram)
 
     def _write(self, content_type: int, data: bytes, version: int = ProtocolVersion.DTLS_1_2) -> bytes:

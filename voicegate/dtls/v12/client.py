@@ -24,13 +24,20 @@ from voicegate.dtls.extension import (
     encode_renegotiation_info,
     has_repeats,
 )
-from voicegate.dtls.failure import DtlsError, FailureCause
-from voicegate.dtls.handshake import HandshakeType, Message
-from voicegate.dtls.hello import NULL_COMPRESSION, RANDOM_LENGTH, ClientHello, HelloVerifyRequest, ServerHello
+from voicegate.dtls.failure import DtlsError, FailureCause, no_shared
+from voicegate.dtls.handshake import HandshakeType, Message, expect
+from voicegate.dtls.hello import (
+    DOWNGRADE_MARK,
+    NULL_COMPRESSION,
+    RANDOM_LENGTH,
+    ClientHello,
+    HelloVerifyRequest,
+    ServerHello,
+)
 from voicegate.dtls.key_exchange import KeyShare, NamedGroup
 from voicegate.dtls.record import ProtocolVersion
 from voicegate.dtls.signature import OWN_SCHEME, SignatureScheme, sign, verify
-from voicegate.dtls.srtp import SrtpProfile, UseSrtp
+from voicegate.dtls.srtp import UseSrtp, accept_profile
 from voicegate.dtls.v12.cipher import CipherSuite, RecordCipher
 from voicegate.dtls.v12.flight import Flight
 from voicegate.dtls.v12.handshake import (
@@ -40,8 +47,6 @@ from voicegate.dtls.v12.handshake import (
     RecordCiphers,
     check_point_formats,
     check_renegotiation_info,
-    expect,
-    no_shared,
     require_extended_master_secret,
 )
 from voicegate.dtls.v12.message import (
@@ -51,7 +56,7 @@ from voicegate.dtls.v12.message import (
     ServerKeyExchange,
 )
 
-__all__ = ["ClientHandshake", "ClientState"]
+__all__ = ["ClientHandshake", "ClientState", "offer"]
 
 _NO_FLIGHT: Final = -1
 
@@ -73,11 +78,12 @@ class ClientHandshake(Handshake):
 
     _server_public: bytes
 
-    def __init__(self, config: HandshakeConfig) -> None:
+    def __init__(self, config: HandshakeConfig, hello: ClientHello | None = None) -> None:
+        """Begin, or go on from a ``hello`` that offered DTLS 1.3 as well and was answered with 1.2."""
         super().__init__(config)
         self.state = ClientState.AWAIT_SERVER_HELLO
-        self._client_random = config.random(RANDOM_LENGTH)
-        self._hello = self._client_hello()
+        self._hello = hello or offer(config)
+        self._client_random = self._hello.random
         self._send_hello(answers=_NO_FLIGHT)
 
     @property
@@ -110,7 +116,9 @@ class ClientHandshake(Handshake):
         self._check_hello(hello)
         self._server_random = hello.random
         self.suite = CipherSuite(hello.cipher_suite)
-        self.srtp_profile = self._accept_srtp_profile(hello)
+        self.srtp_profile = accept_profile(
+            hello.extension(ExtensionType.USE_SRTP), self._config.srtp_profiles
+        )
         return ClientState.AWAIT_CERTIFICATE
 
     def _await_certificate(self, message: Message) -> ClientState:
@@ -166,21 +174,6 @@ class ClientHandshake(Handshake):
         self._check_finished(message, SERVER_FINISHED)
         return ClientState.COMPLETED
 
-    def _client_hello(self) -> ClientHello:
-        return ClientHello(
-            version=ProtocolVersion.DTLS_1_2,
-            random=self._client_random,
-            cipher_suites=tuple(CipherSuite),
-            extensions=(
-                Extension(ExtensionType.EXTENDED_MASTER_SECRET, b""),
-                Extension(ExtensionType.RENEGOTIATION_INFO, encode_renegotiation_info(b"")),
-                Extension(ExtensionType.SUPPORTED_GROUPS, encode_code_points(NamedGroup)),
-                Extension(ExtensionType.EC_POINT_FORMATS, encode_point_formats(bytes([UNCOMPRESSED_POINTS]))),
-                Extension(ExtensionType.SIGNATURE_ALGORITHMS, encode_code_points(SignatureScheme)),
-                Extension(ExtensionType.USE_SRTP, UseSrtp(profiles=self._config.srtp_profiles).encode()),
-            ),
-        )
-
     def _send_hello(self, *, answers: int) -> None:
         message = self._compose(HandshakeType.CLIENT_HELLO, self._hello.encode())
         self._flight = Flight(answers=answers, messages=(message,))
@@ -202,11 +195,13 @@ class ClientHandshake(Handshake):
                 alert=AlertDescription.PROTOCOL_VERSION,
                 cause=FailureCause.NO_SHARED_PARAMETERS,
             )
-        if (
-            hello.cipher_suite not in self._hello.cipher_suites
-            or hello.compression_method != NULL_COMPRESSION
-        ):
+        if hello.cipher_suite not in tuple(CipherSuite) or hello.compression_method != NULL_COMPRESSION:
             raise DtlsError("the server chose what was not offered")
+        if hello.extension(ExtensionType.SUPPORTED_VERSIONS) is not None:
+            raise DtlsError("the server chose two versions")
+        # It could have done 1.3, and so can we: somebody has changed our hello (RFC 8446 §4.1.3).
+        if ProtocolVersion.DTLS_1_3 in self._hello.versions and hello.random.endswith(DOWNGRADE_MARK):
+            raise DtlsError("the server was led to believe that we cannot do DTLS 1.3")
         if has_repeats(hello.extensions):
             raise DtlsError("an extension occurs twice")
         if any(self._hello.extension(extension.type) is None for extension in hello.extensions):
@@ -222,12 +217,19 @@ class ClientHandshake(Handshake):
         if point_formats is not None:
             check_point_formats(point_formats)
 
-    def _accept_srtp_profile(self, hello: ServerHello) -> SrtpProfile:
-        data = hello.extension(ExtensionType.USE_SRTP)
-        if data is None:
-            raise no_shared("SRTP profile")
-        answer = UseSrtp.decode(data)
-        # One of ours, and the MKI we sent: none (RFC 5764 §4.1.1, §4.1.3).
-        if len(answer.profiles) != 1 or answer.profiles[0] not in self._config.srtp_profiles or answer.mki:
-            raise DtlsError("the server chose an SRTP profile or MKI that was not offered")
-        return SrtpProfile(answer.profiles[0])
+
+def offer(config: HandshakeConfig) -> ClientHello:
+    """Make a ClientHello for DTLS 1.2."""
+    return ClientHello(
+        version=ProtocolVersion.DTLS_1_2,
+        random=config.random(RANDOM_LENGTH),
+        cipher_suites=tuple(CipherSuite),
+        extensions=(
+            Extension(ExtensionType.EXTENDED_MASTER_SECRET, b""),
+            Extension(ExtensionType.RENEGOTIATION_INFO, encode_renegotiation_info(b"")),
+            Extension(ExtensionType.SUPPORTED_GROUPS, encode_code_points(NamedGroup)),
+            Extension(ExtensionType.EC_POINT_FORMATS, encode_point_formats(bytes([UNCOMPRESSED_POINTS]))),
+            Extension(ExtensionType.SIGNATURE_ALGORITHMS, encode_code_points(SignatureScheme)),
+            Extension(ExtensionType.USE_SRTP, UseSrtp(profiles=config.srtp_profiles).encode()),
+        ),
+    )

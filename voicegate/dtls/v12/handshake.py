@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from voicegate.dtls.alert import AlertDescription
-from voicegate.dtls.certificate import PublicKey, check_fingerprint, load_public_key
+from voicegate.dtls.certificate import PublicKey, accept_certificate
 from voicegate.dtls.config import HandshakeConfig
 from voicegate.dtls.extension import (
     UNCOMPRESSED_POINTS,
@@ -17,8 +17,8 @@ from voicegate.dtls.extension import (
     decode_renegotiation_info,
     find_extension,
 )
-from voicegate.dtls.failure import DtlsError, FailureCause
-from voicegate.dtls.handshake import HandshakeType, Message
+from voicegate.dtls.failure import DtlsError, FailureCause, no_shared
+from voicegate.dtls.handshake import HandshakeType, Message, expect
 from voicegate.dtls.key_exchange import KeyShare
 from voicegate.dtls.srtp import SrtpProfile
 from voicegate.dtls.v12.cipher import CipherSuite, RecordCipher
@@ -34,8 +34,6 @@ __all__ = [
     "SERVER_FINISHED",
     "check_point_formats",
     "check_renegotiation_info",
-    "expect",
-    "no_shared",
     "require_extended_master_secret",
 ]
 
@@ -121,16 +119,8 @@ class Handshake(ABC):
         """Check the peer's certificate against the SDP, and keep it and its key."""
         expect(message, HandshakeType.CERTIFICATE)
         certificates = CertificateMessage.decode(message.body).certificates
-        if not certificates:
-            raise DtlsError(
-                "the peer sent no certificate",
-                alert=AlertDescription.HANDSHAKE_FAILURE,
-                cause=FailureCause.BAD_CERTIFICATE,
-            )
-        # First the fingerprint: only what the SDP vouches for is worth parsing.
-        check_fingerprint(certificates[0], self._config.remote_fingerprints)
+        self._peer_key = accept_certificate(certificates, self._config.remote_fingerprints)
         self.peer_certificate = certificates[0]
-        self._peer_key = load_public_key(certificates[0])
 
     def _derive(self, peer_public: bytes) -> KeyBlock:
         """Make the secrets; the transcript must end with ClientKeyExchange."""
@@ -157,18 +147,6 @@ class Handshake(ABC):
                 alert=AlertDescription.DECRYPT_ERROR,
                 cause=FailureCause.AUTHENTICATION_FAILED,
             )
-
-
-def expect(message: Message, type_: HandshakeType) -> None:
-    """Refuse a message of another type than is due.
-
-    Errors: DtlsError.
-    """
-    if message.type != type_:
-        raise DtlsError(
-            f"handshake message {message.type} where {type_.name} is due",
-            alert=AlertDescription.UNEXPECTED_MESSAGE,
-        )
 
 
 def require_extended_master_secret(extensions: Sequence[Extension]) -> None:
@@ -199,12 +177,3 @@ def check_point_formats(data: bytes) -> None:
     """
     if UNCOMPRESSED_POINTS not in decode_point_formats(data):
         raise DtlsError("ec_point_formats without uncompressed points")
-
-
-def no_shared(what: str) -> DtlsError:
-    """Make the error for want of something both sides can do."""
-    return DtlsError(
-        f"no {what} in common",
-        alert=AlertDescription.HANDSHAKE_FAILURE,
-        cause=FailureCause.NO_SHARED_PARAMETERS,
-    )

@@ -20,13 +20,19 @@ from voicegate.dtls.extension import (
     encode_renegotiation_info,
     has_repeats,
 )
-from voicegate.dtls.failure import DtlsError
-from voicegate.dtls.handshake import HandshakeType, Message
-from voicegate.dtls.hello import NULL_COMPRESSION, RANDOM_LENGTH, ClientHello, ServerHello
+from voicegate.dtls.failure import DtlsError, no_shared
+from voicegate.dtls.handshake import HandshakeType, Message, expect
+from voicegate.dtls.hello import (
+    DOWNGRADE_MARK,
+    NULL_COMPRESSION,
+    RANDOM_LENGTH,
+    ClientHello,
+    ServerHello,
+)
 from voicegate.dtls.key_exchange import KeyShare, NamedGroup
 from voicegate.dtls.record import ProtocolVersion
 from voicegate.dtls.signature import OWN_SCHEME, DigitallySigned, SignatureScheme, sign, verify
-from voicegate.dtls.srtp import SrtpProfile, UseSrtp
+from voicegate.dtls.srtp import UseSrtp, choose_profile
 from voicegate.dtls.v12.cipher import CipherSuite, RecordCipher
 from voicegate.dtls.v12.flight import Flight
 from voicegate.dtls.v12.handshake import (
@@ -37,8 +43,6 @@ from voicegate.dtls.v12.handshake import (
     RecordCiphers,
     check_point_formats,
     check_renegotiation_info,
-    expect,
-    no_shared,
     require_extended_master_secret,
 )
 from voicegate.dtls.v12.message import (
@@ -96,11 +100,12 @@ class ServerHandshake(Handshake):
         hello = ClientHello.decode(message.body)
         self._check_hello(hello)
         self.suite = _choose_suite(hello)
-        self.srtp_profile = self._choose_srtp_profile(hello)
+        self.srtp_profile = choose_profile(
+            hello.extension(ExtensionType.USE_SRTP), self._config.srtp_profiles
+        )
         self._share = KeyShare.generate(_choose_group(hello))
         self._client_random = hello.random
-        # No downgrade mark at its end (RFC 8446 §4.1.3): that is for servers that could have done 1.3.
-        self._server_random = self._config.random(RANDOM_LENGTH)
+        self._server_random = self._make_random(hello)
         self._flight = Flight(
             answers=message.message_seq,
             messages=(
@@ -163,18 +168,18 @@ class ServerHandshake(Handshake):
         if schemes is None or OWN_SCHEME not in decode_code_points(schemes):
             raise no_shared("signature algorithm")
 
-    def _choose_srtp_profile(self, hello: ClientHello) -> SrtpProfile:
-        data = hello.extension(ExtensionType.USE_SRTP)
-        offered = UseSrtp.decode(data).profiles if data is not None else ()
-        for profile in self._config.srtp_profiles:
-            if profile in offered:
-                return profile
-        raise no_shared("SRTP profile")
+    def _make_random(self, hello: ClientHello) -> bytes:
+        random = self._config.random(RANDOM_LENGTH)
+        is_able = ProtocolVersion.DTLS_1_3 in self._config.versions
+        # Marked for a client that would have liked 1.3 as we would: then somebody changed its hello
+        # (RFC 8446 §4.1.3). Browsers abort on a mark where their offer of 1.3 was merely declined.
+        if is_able and ProtocolVersion.DTLS_1_3 not in hello.versions:
+            return random[: -len(DOWNGRADE_MARK)] + DOWNGRADE_MARK
+        return random
 
     def _server_hello(self, hello: ClientHello) -> ServerHello:
         extensions = [
             Extension(ExtensionType.EXTENDED_MASTER_SECRET, b""),
-            # The client's MKI is not taken up (RFC 5764 §4.1.3).
             Extension(ExtensionType.USE_SRTP, UseSrtp(profiles=(self.srtp_profile,)).encode()),
         ]
         if (
