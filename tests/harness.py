@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
+from typing import Any
 
 import trio
 
@@ -31,8 +32,8 @@ def client_certificate() -> Certificate:
     return Certificate.generate(not_before=datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
 
 
-def make_client(*, codec: str = "opus", setup: str = "actpass") -> ClientCore:
-    return ClientCore(random=os.urandom, certificate=client_certificate(), codec=codec, setup=setup)
+def make_client(**parameters: Any) -> ClientCore:
+    return ClientCore(random=os.urandom, certificate=client_certificate(), **parameters)
 
 
 async def hear_back(phone: Phone, spoken: Sound) -> None:

@@ -23,7 +23,7 @@ MODULES = [
     for module in pkgutil.walk_packages(voicegate.__path__, "voicegate.")
     if not module.name.endswith("__main__")
 ]
-CORES = ("wire", "ice", "dtls", "srtp", "rtp", "sdp", "audio")
+CORES = ("wire", "ice", "dtls", "srtp", "rtp", "sctp", "datachannel", "sdp", "audio")
 DOCUMENTED = tuple(core for core in CORES if core != "wire")
 """`wire` is no protocol; what it cites is in the documents of those that it sorts datagrams for."""
 

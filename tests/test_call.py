@@ -2,6 +2,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.channels import NoChannels
 from voicegate.audio import PlayoutQueue
 from voicegate.call import AUDIO_IN_FRAMES, AudioFrame, Call, Connected
 
@@ -15,7 +16,7 @@ def playout() -> PlayoutQueue:
 
 @pytest.fixture
 def call(playout: PlayoutQueue) -> Call:
-    return Call("rtc_u0_x", playout=playout, sample_rate=RATE, metadata={})
+    return Call("rtc_u0_x", playout=playout, sample_rate=RATE, metadata={}, link=NoChannels())
 
 
 def frame(position: int) -> AudioFrame:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -293,3 +294,62 @@ def test_help_and_version_are_there() -> None:
     assert status == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", said)
     assert said != "0.0.0\n"
+
+
+def test_targets_to_fuzz_are_listed() -> None:
+    status, said = run("fuzz", "--list")
+    assert status == 0
+    assert "ice.stun.Message.decode\n" in said
+
+
+def test_fuzzing_a_sound_target_is_clean(tmp_path: Path) -> None:
+    status, said = run(
+        "fuzz", "wire.demux.classify", "--seconds", "0.5", "--engine", "mutation", cwd=tmp_path
+    )
+    assert status == 0
+    assert re.search(r"wire\.demux\.classify mutation: \d+ runs", said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fuzzing_a_broken_target_ends_with_the_command_that_shows_it_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def target(data):\n    assert not data, 'said'\n")
+    status, said = run("fuzz", "mine:target", "--engine", "mutation", "--findings", "found", cwd=tmp_path)
+    assert status == 1
+    assert "AssertionError: said" in said
+    (again,) = re.findall(r"again: voicegate (.+)", said)
+    status, said = run(*again.split(), cwd=tmp_path)
+    assert status == 1
+    assert "AssertionError: said" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("stunn",), "did you mean ice.stun.Message.decode?"),
+        ((), "--list"),
+        (("wire", "--seconds", "0"), "--seconds"),
+        (("wire", "--replay", "nowhere"), "nowhere does not exist"),
+    ],
+)
+def test_a_mistake_in_what_to_fuzz_is_one_line(options: tuple[str, ...], fault: str) -> None:
+    status, said = run("fuzz", *options)
+    assert status == 2
+    assert said.startswith("voicegate: ")
+    assert said.count("\n") == 1
+    assert fault in said
+
+
+def test_a_campaign_that_is_interrupted_leaves_nothing_running() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "voicegate", "fuzz", "wire.demux", "--seconds", "100", "--engine", "mutation"],
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        try:
+            while not (workers := children(process.pid)):
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            assert not any(map(is_alive, workers))
+        finally:
+            process.kill()

@@ -1,5 +1,6 @@
 """The examples, run as a reader would run them."""
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.harness import make_client
+from tests.harness import make_client, run_server
+from voicegate.agents import load_agent
 from voicegate.testing import sound
 from voicegate.testing.phone import open_phone
 
@@ -56,3 +58,27 @@ async def test_the_embedded_agent_plays_its_notes_and_answers_a_second_later() -
     answer = heard.cut(start + 0.3, heard.seconds)
     assert answer.cut(0.1, 0.9).loudness < 0.01, "a second of silence lies between the notes and the answer"
     assert sound.recognise(answer, spoken).peak > 0.8
+
+
+async def test_the_agent_of_events_tells_speech_and_beeps_when_asked() -> None:
+    with trio.fail_after(120):
+        async with (
+            run_server(agent=load_agent("examples.events:agent")) as server,
+            open_phone(server.url, make_client(has_data=True)) as phone,
+        ):
+            await phone.wait_connected()
+            assert phone.core.channels is not None
+            (channel_id,) = phone.core.channels.channels
+
+            def kinds() -> list[str]:
+                return [json.loads(message.data)["type"] for message in phone.core.received]
+
+            await phone.wait_until(lambda: kinds() == ["hello"])
+            for data in ('{"type": "beep"}', b"\xff", "[]"):
+                phone.core.channels.send(channel_id, data, now=trio.current_time())
+            await phone.wait_until(lambda: kinds().count("error") == 2 and "beeped" in kinds())
+            while "speech_stopped" not in kinds():  # a stalled machine may spoil a sound
+                phone.core.heard.clear()
+                phone.say((sound.speech_like(1.0) + sound.silence(1.0)).pcm)
+                await phone.wait_until(lambda: len(phone.core.heard) > 5 * sound.RATE)
+            assert kinds().index("speech_started") < kinds().index("speech_stopped")

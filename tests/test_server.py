@@ -148,7 +148,7 @@ async def test_every_route_that_an_operator_reads_answers() -> None:
             session = (await fetch(f"{server.url}v1/sessions/{phone.call_id}")).json()
             assert session["state"] == "connected"
             assert session["path"]["client"] == "127.0.0.1"
-            assert list(session["phases"])[:3] == ["first_check", "client_hello", "dtls_completed"]
+            assert list(session["phases"])[:3] == ["first_check", "client_hello", "keys_ready"]
             listed = (await fetch(f"{server.url}v1/sessions")).json()
             assert phone.call_id in str(listed)
             assert (await fetch(f"{server.url}healthz")).status_code == 200

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
         AudioOutput,
         Call,
         CallEvent,
+        ChannelClosed,
+        ChannelOpened,
         Connected,
         EndCause,
         Interruption,
     )
-    from voicegate.config import Address, Config
+    from voicegate.channel import DataChannel, Message
+    from voicegate.config import Address, Config, SetUp
     from voicegate.server import Server, serve
 
 __all__ = [
@@ -33,12 +36,17 @@ __all__ = [
     "AudioOutput",
     "Call",
     "CallEvent",
+    "ChannelClosed",
+    "ChannelOpened",
     "Config",
     "Connected",
+    "DataChannel",
     "EndCause",
     "Interruption",
+    "Message",
     "PeerError",
     "Server",
+    "SetUp",
     "UsageError",
     "VoicegateError",
     "WireError",
@@ -48,10 +56,22 @@ __all__ = [
 # Loaded at first use, so that `import voicegate.dtls` in a fuzzer brings in neither Trio nor a web server.
 _MODULES = {
     **dict.fromkeys(
-        ("Agent", "AudioFrame", "AudioOutput", "Call", "CallEvent", "Connected", "EndCause", "Interruption"),
+        (
+            "Agent",
+            "AudioFrame",
+            "AudioOutput",
+            "Call",
+            "CallEvent",
+            "ChannelClosed",
+            "ChannelOpened",
+            "Connected",
+            "EndCause",
+            "Interruption",
+        ),
         "voicegate.call",
     ),
-    **dict.fromkeys(("Address", "Config"), "voicegate.config"),
+    **dict.fromkeys(("DataChannel", "Message"), "voicegate.channel"),
+    **dict.fromkeys(("Address", "Config", "SetUp"), "voicegate.config"),
     **dict.fromkeys(("Server", "serve"), "voicegate.server"),
 }
 

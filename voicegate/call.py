@@ -1,4 +1,4 @@
-"""A call, as agent code sees it: audio in, audio out, events; no packet, no peer connection.
+"""A call, as agent code sees it: audio and messages in and out, events; no packet, no peer connection.
 
 An agent is ``async def agent(call: Call) -> None``. It runs in the call's own task: returning hangs up,
 and being cancelled means that the call is over.
@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from voicegate.audio import PlayoutQueue
+from voicegate.channel import ChannelLink, DataChannel, MessageInput
 
 __all__ = [
     "Agent",
@@ -21,6 +22,8 @@ __all__ = [
     "AudioOutput",
     "Call",
     "CallEvent",
+    "ChannelClosed",
+    "ChannelOpened",
     "Connected",
     "EndCause",
     "Interruption",
@@ -97,7 +100,21 @@ class Connected:
     """From the client's offer to here."""
 
 
-CallEvent: TypeAlias = Connected
+@attrs.frozen
+class ChannelOpened:
+    """The client has opened a data channel, or confirmed one of ours."""
+
+    channel: DataChannel
+
+
+@attrs.frozen
+class ChannelClosed:
+    """A data channel was closed, by whichever end; its last messages can still be received."""
+
+    channel: DataChannel
+
+
+CallEvent: TypeAlias = Connected | ChannelOpened | ChannelClosed
 
 
 class AudioOutput:
@@ -169,6 +186,7 @@ class Call:
         playout: PlayoutQueue,
         sample_rate: int,
         metadata: Mapping[str, Any],
+        link: ChannelLink,
     ) -> None:
         self.id: Final = call_id
         self.sample_rate: Final = sample_rate
@@ -179,12 +197,58 @@ class Call:
         self.audio_out: Final = AudioOutput(playout, sample_rate=sample_rate)
         self._audio_in, self.audio_in = trio.open_memory_channel[AudioFrame](AUDIO_IN_FRAMES)
         self._events, self.events = trio.open_memory_channel[CallEvent](EVENT_LIMIT)
+        self.messages: Final = MessageInput(link)
+        """The client's messages, of all channels: ``async for message in call.messages``."""
         self.audio_in_dropped = 0
         """Frames that the agent was too slow to take."""
+        self._link = link
 
     def interrupt(self) -> Interruption:
         """Stop speaking at once, as when the user talks over us."""
         return self.audio_out.interrupt()
+
+    @property
+    def channels(self) -> Mapping[int, DataChannel]:
+        """The data channels that are open or being opened, by id."""
+        return self._link.channels
+
+    def open_channel(
+        self,
+        label: str,
+        *,
+        protocol: str = "",
+        is_ordered: bool = True,
+        max_retransmits: int | None = None,
+        lifetime_ms: int | None = None,
+        priority: int = 256,
+        negotiated_id: int | None = None,
+    ) -> DataChannel:
+        """Open a data channel to the client; it can be sent on at once (RFC 8831 §6).
+
+        Without ``max_retransmits`` or ``lifetime_ms`` it is reliable. With ``negotiated_id`` the client must
+        open the same one with ``negotiated: true`` (RFC 8831 §6.5).
+
+        Errors: UsageError when the client offered none, or for parameters that exclude each other.
+        """
+        return self._link.open_channel(
+            label,
+            protocol=protocol,
+            is_ordered=is_ordered,
+            max_retransmits=max_retransmits,
+            lifetime_ms=lifetime_ms,
+            priority=priority,
+            negotiated_id=negotiated_id,
+        )
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message on the call's first data channel; wait for the client to open one if there is none.
+
+        Errors: as `DataChannel.send`.
+        Cancellation: a checkpoint always; when cancelled, the message may or may not be on its way.
+        """
+        while not self._link.channels:
+            await self._link.wait_progress()
+        await next(iter(self._link.channels.values())).send(data)
 
     def push_audio(self, frame: AudioFrame) -> None:
         """Hand a frame to the agent (the transceiver's side)."""
@@ -201,8 +265,8 @@ class Call:
         """Hand an event to the agent (the transceiver's side)."""
         try:
             self._events.send_nowait(event)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            return
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # The agent reads none, or is gone.
 
     def close(self) -> None:
         """End both channels (the transceiver's side)."""

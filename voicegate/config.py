@@ -7,13 +7,13 @@ import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import attrs
 
 from voicegate.errors import UsageError
 
-__all__ = ["Address", "Config"]
+__all__ = ["Address", "Config", "SetUp"]
 
 DEFAULT_UDP_PORT: Final = 3478
 """The STUN port: the one UDP port that firewalls most often let out."""
@@ -80,6 +80,38 @@ def _secrets(values: "str | bytes | list[Any] | tuple[Any, ...]") -> tuple[bytes
 
 
 @attrs.frozen(kw_only=True)
+class SetUp:
+    """Which short cuts calls take on their way up, each where the client can; by default, all."""
+
+    dtls: tuple[str, ...] = attrs.field(
+        default=("1.3", "1.2"),
+        converter=_strings,
+        validator=[
+            attrs.validators.min_len(1),
+            attrs.validators.deep_iterable(attrs.validators.in_(("1.3", "1.2"))),
+        ],
+    )
+    """Versions of DTLS."""
+    early: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    """Speak right behind our DTLS 1.3 flight, before the client is verified (RFC 8446 §4.4.4).
+
+    It has proven by its check that it knows the answer to the offer, but not yet that it holds the key the
+    offer named."""
+    sctp_init: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    """Open the SCTP association ourselves, rather than wait for the client to."""
+    snap: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    """Agree the SCTP association in offer and answer."""
+    sped: Literal["full", "minimal", "off"] = attrs.field(
+        default="full", validator=attrs.validators.in_(("full", "minimal", "off"))
+    )
+    """Take DTLS out of connectivity checks, and (full) embed ours in the answers to them, too."""
+
+
+def _set_up(value: "SetUp | dict[str, Any]") -> SetUp:
+    return value if isinstance(value, SetUp) else SetUp(**value)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """All settings, with defaults that work at once on one machine and expose nothing beyond it.
 
@@ -102,6 +134,12 @@ class Config:
     """Calls at once; the next offer is answered with 503."""
     max_call_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))
     """The longest call."""
+    max_pending_calls: int = attrs.field(default=512, validator=attrs.validators.ge(1))
+    """Calls at once that are answered but not connected: half-open handshakes; then 503."""
+    max_pending_calls_per_client: int = attrs.field(default=64, validator=attrs.validators.ge(1))
+    """The same for one client's IP address; then 429."""
+    set_up: SetUp = attrs.field(factory=SetUp, converter=_set_up)
+    """Short cuts of call set-up; a table of its own in TOML."""
     cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=_strings)
     """Web origins whose pages may make calls."""
     hosts: tuple[str, ...] = attrs.field(default=(), converter=_strings)

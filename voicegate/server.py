@@ -24,7 +24,7 @@ from voicegate.observability import Metrics
 from voicegate.relay import Relay, RelayConfig, run_relay
 from voicegate.sdp import Candidate, OfferError
 from voicegate.signalling import CreatedCall, OfferRefused, serve_http
-from voicegate.transceiver import Transceiver, TransceiverFullError
+from voicegate.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
 from voicegate.wire import hop
 
 __all__ = ["Server", "serve"]
@@ -74,6 +74,9 @@ async def serve(
             transceiver_id=config.cluster << 20 | int.from_bytes(os.urandom(3), "big") >> 4,
             max_calls=config.max_calls,
             max_call_seconds=config.max_call_seconds,
+            max_pending_calls=config.max_pending_calls,
+            max_pending_calls_per_client=config.max_pending_calls_per_client,
+            set_up=config.set_up,
             random=os.urandom,
             clock=partial(datetime.datetime.now, datetime.UTC),
         )
@@ -167,14 +170,19 @@ class _Service:
         offer: str,
         *,
         session: Mapping[str, Any] | None,
-        client: str,  # noqa: ARG002 - limits per client come later
+        client: str,
+        data_channel_id: int | None = None,
     ) -> CreatedCall:
         try:
-            call_id, answer = self.transceiver.create_call(offer, metadata=session or {})
+            call_id, answer = self.transceiver.create_call(
+                offer, metadata=session or {}, client=client, data_channel_id=data_channel_id
+            )
         except WireError as error:
             raise OfferRefused(str(error)) from error
         except OfferError as error:
             raise OfferRefused(str(error), code=error.code, param=error.param) from error
+        except TooManyPendingError as error:
+            raise OfferRefused(str(error), status=429, code="too_many_pending_calls", param=None) from error
         except TransceiverFullError as error:
             raise OfferRefused(str(error), status=503, code="no_capacity", param=None) from error
         return CreatedCall(id=call_id, answer=answer)

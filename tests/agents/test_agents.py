@@ -3,6 +3,7 @@
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.channels import NoChannels
 from voicegate.agents import echo, parrot
 from voicegate.audio import PlayoutQueue
 from voicegate.call import Agent, AudioFrame, Call
@@ -17,7 +18,7 @@ class Line:
 
     def __init__(self) -> None:
         self.playout = PlayoutQueue(sample_rate=RATE)
-        self.call = Call("rtc_u0_x", playout=self.playout, sample_rate=RATE, metadata={})
+        self.call = Call("rtc_u0_x", playout=self.playout, sample_rate=RATE, metadata={}, link=NoChannels())
         self.position = 0
 
     async def say(self, heard: sound.Sound) -> bytes:

@@ -6,7 +6,7 @@ from tests.transceiver.harness import Harness
 from voicegate.ice import Message
 from voicegate.ice.stun import MessageClass
 from voicegate.testing.client import ClientState
-from voicegate.transceiver.core import State
+from voicegate.transceiver.event import State
 from voicegate.wire import PacketKind, classify
 
 

@@ -4,9 +4,10 @@ import pytest
 
 from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, HOME, Harness
 from voicegate.call import EndCause
+from voicegate.config import SetUp
 from voicegate.dtls import Certificate
 from voicegate.testing.client import ClientState
-from voicegate.transceiver.core import PathRemoved, State
+from voicegate.transceiver.event import PathRemoved, State
 from voicegate.wire import PacketKind, classify
 
 SETUPS = ["actpass", "passive"]
@@ -54,9 +55,9 @@ def test_a_client_that_checks_but_never_starts_dtls_is_given_up_after_10_s(setup
     assert call.ended.cause is EndCause.NO_CLIENT_HELLO
 
 
-@pytest.mark.parametrize("setup", SETUPS)
-def test_a_client_that_vanishes_in_its_handshake_is_given_up_10_s_later(setup: str) -> None:
-    call = Harness.make(setup=setup)
+@pytest.mark.parametrize(("setup", "version"), [("actpass", "1.3"), ("actpass", "1.2"), ("passive", "1.2")])
+def test_a_client_that_vanishes_in_its_handshake_is_given_up_10_s_later(setup: str, version: str) -> None:
+    call = Harness.make(setup=setup, set_up=SetUp(dtls=(version,)))
     call.run(5, until=lambda: call.core.state is State.HANDSHAKING)
     started = call.now
     call.vanish()
@@ -82,19 +83,23 @@ def test_a_handshake_of_nonsense_fails() -> None:
 
 
 @pytest.mark.parametrize("setup", SETUPS)
-def test_a_certificate_that_was_not_promised_ends_the_call(setup: str) -> None:
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_certificate_that_was_not_promised_ends_the_call(setup: str, is_early: bool) -> None:
     other = Certificate.generate(not_before=EPOCH)
     promised = str(CLIENT_CERTIFICATE.fingerprint)
     call = Harness.make(
         setup=setup,
         certificate=other,
         edit_offer=lambda sdp: sdp.replace(str(other.fingerprint), promised),
+        set_up=SetUp(early=is_early),
     )
     call.run(5)
     assert call.ended.cause is EndCause.FINGERPRINT_MISMATCH
     assert call.client.state is ClientState.FAILED
     assert "alert" in call.client.failure
-    assert call.core.statistics().audio_packets_out == 0
+    # What we say early is for whoever knows our password; what such a one says is for nobody.
+    assert (call.core.statistics().audio_packets_out > 0) == (is_early and setup == "actpass")
+    assert call.heard == b""
 
 
 def test_a_client_that_vanishes_in_a_call_is_given_up_30_s_after_its_last_check() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.transceiver.harness import ELSEWHERE, HOME, Harness
-from voicegate.transceiver.core import PathAdded, State
+from voicegate.transceiver.core import MAX_HELD_PACKETS
+from voicegate.transceiver.event import PathAdded, State
 from voicegate.wire import PacketKind, Path, classify
 
 
@@ -50,11 +51,18 @@ def test_a_client_hello_before_any_check_is_not_answered() -> None:
 
 
 @pytest.mark.parametrize("packet", [b"\x80\x00" + bytes(40), b"\x80\xc8" + bytes(40)], ids=["SRTP", "SRTCP"])
-def test_media_before_keys_is_counted(packet: bytes) -> None:
+def test_media_before_keys_is_held_up_to_a_limit(packet: bytes) -> None:
     call = Harness.make()
     call.check(HOME, nominates=True)
+    for _ in range(MAX_HELD_PACKETS):
+        call.inject(packet, HOME)
+    assert call.drops == {}
     call.inject(packet, HOME)
     assert call.drops == {"before_keys": 1}
+    call.connect()
+    assert (
+        sum(count for reason, count in call.drops.items() if reason.startswith("srtp_")) == MAX_HELD_PACKETS
+    )
 
 
 def test_what_belongs_to_no_protocol_is_counted() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.transceiver.harness import Harness
 from voicegate.testing.client import ClientState
-from voicegate.transceiver.core import State
+from voicegate.transceiver.event import State
 from voicegate.wire import PacketKind, classify
 
 SETUPS = ["actpass", "passive"]

@@ -4,7 +4,7 @@ import pytest
 
 from tests.transceiver.harness import ELSEWHERE, HOME, Harness
 from voicegate.call import EndCause
-from voicegate.transceiver.core import PathRemoved, State
+from voicegate.transceiver.event import PathRemoved, State
 from voicegate.wire import PacketKind, classify
 
 

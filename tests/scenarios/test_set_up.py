@@ -4,7 +4,7 @@ import pytest
 
 from tests.transceiver.harness import HOME, Harness
 from voicegate.testing import sound
-from voicegate.transceiver.core import MediaReady, PathAdded, Phase
+from voicegate.transceiver.event import MediaReady, PathAdded, Phase
 
 
 @pytest.mark.slow
@@ -28,16 +28,22 @@ def test_both_sides_hear_each_other(codec: str, setup: str) -> None:
 
 @pytest.mark.parametrize("setup", ["actpass", "passive"])
 def test_the_milestones_come_in_their_order(setup: str) -> None:
-    call = Harness.make(codec="PCMU", setup=setup)
+    call = Harness.make(codec="PCMU", setup=setup, client_options={"has_data": True})
     call.connect()
-    call.run(0.2)
+    assert call.client.channels is not None
+    call.client.channels.send(next(iter(call.client.channels.channels)), "hello", now=call.now)
+    call.run(0.5)
+    message = call.core.take_message(now=call.now)
+    assert message is not None
+    assert message.data == "hello"
     reached = call.core.phases
     assert set(reached) == set(Phase)
-    in_order = [reached[phase] for phase in Phase]
-    # Whose audio is first depends on whose Finished was last.
-    assert in_order[:3] == sorted(in_order[:3])
-    assert min(in_order[3:]) >= in_order[2]
-    assert call.events == [PathAdded(HOME), MediaReady()]
+    set_up = list(Phase)[:4]
+    assert [reached[phase] for phase in set_up] == sorted(reached[phase] for phase in set_up)
+    assert reached[Phase.FIRST_AUDIO_OUT] >= reached[Phase.KEYS_READY]
+    assert reached[Phase.FIRST_AUDIO_IN] >= reached[Phase.DTLS_COMPLETED]
+    assert reached[Phase.FIRST_MESSAGE_IN] >= reached[Phase.DATA_READY] >= reached[Phase.DTLS_COMPLETED]
+    assert call.events[:2] == [PathAdded(HOME), MediaReady()]
 
 
 def test_a_client_is_connected_within_four_round_trips() -> None:

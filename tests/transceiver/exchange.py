@@ -11,6 +11,7 @@ import trio
 
 from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, RELAY, seeded
 from voicegate.call import Agent, Call
+from voicegate.config import SetUp
 from voicegate.ice import Keyring
 from voicegate.sdp import Candidate
 from voicegate.testing.client import ClientCore, ClientState
@@ -87,6 +88,15 @@ class Caller:
         while (data := self.core.poll_transmit()) is not None:
             self.port.deliver(hop.encode(hop.HopType.DATA, host=CLIENT_HOST, port=self.number, payload=data))
 
+    def send(self, *messages: str | bytes) -> None:
+        """Send messages on the client's first channel."""
+        channels = self.core.channels
+        assert channels is not None
+        for data in messages:
+            channels.send(next(iter(channels.channels)), data, now=trio.current_time())
+        self.core.handle_timeout(now=trio.current_time())
+        self.flush()
+
     def hang_up(self) -> None:
         self.core.close(now=trio.current_time())
         self.flush()
@@ -111,12 +121,19 @@ class Exchange:
     @classmethod
     async def open(cls, nursery: trio.Nursery, agent: Agent, **limits: float) -> "Exchange":
         port = MemoryPort()
-        settings: dict[str, Any] = {"max_calls": 10, "max_call_seconds": 3600.0, **limits}
+        settings: dict[str, Any] = {
+            "max_calls": 10,
+            "max_call_seconds": 3600.0,
+            "max_pending_calls": 10,
+            "max_pending_calls_per_client": 10,
+            **limits,
+        }
         transceiver = Transceiver(
             port,  # type: ignore[arg-type] # it has what the engine asks of a port
             agent=agent,
             keyring=Keyring([bytes(32)]),
             transceiver_id=5 << 20 | 1,
+            set_up=SetUp(),
             random=seeded(1),
             clock=lambda: EPOCH + datetime.timedelta(seconds=trio.current_time()),
             **settings,
@@ -133,18 +150,33 @@ class Exchange:
         await nursery.start(run)
         return cls(transceiver, port, nursery, scope)
 
-    def call(self, *, codec: str = "PCMU", number: int | None = None, **metadata: object) -> Caller:
+    def call(self, *, number: int | None = None, **parameters: Any) -> Caller:
         """Place a call; the client begins to check at once."""
-        caller = self.dial(codec=codec, number=number, **metadata)
+        caller = self.dial(number=number, **parameters)
         self.nursery.start_soon(caller.run)
         return caller
 
-    def dial(self, *, codec: str = "PCMU", number: int | None = None, **metadata: object) -> Caller:
-        """Make an offer and take the answer, and nothing more."""
+    def make_client(self, **parameters: Any) -> ClientCore:
+        """Make a client unlike those before it."""
         self._numbers += 1
-        client = ClientCore(random=seeded(self._numbers), certificate=CLIENT_CERTIFICATE, codec=codec)
+        parameters = {"codec": "PCMU", **parameters}
+        return ClientCore(random=seeded(self._numbers), certificate=CLIENT_CERTIFICATE, **parameters)
+
+    def dial(
+        self,
+        *,
+        number: int | None = None,
+        codec: str = "PCMU",
+        has_data: bool = False,
+        negotiated_id: int | None = None,
+        **metadata: object,
+    ) -> Caller:
+        """Make an offer and take the answer, and nothing more."""
+        client = self.make_client(codec=codec, has_data=has_data, negotiated_id=negotiated_id)
         caller = Caller(client, self.port, number or self._numbers)
-        caller.call_id, answer = self.transceiver.create_call(client.offer(), metadata=metadata)
+        caller.call_id, answer = self.transceiver.create_call(
+            client.offer(), metadata=metadata, client="192.0.2.1", data_channel_id=negotiated_id
+        )
         client.handle_answer(answer, now=trio.current_time())
         return caller
 

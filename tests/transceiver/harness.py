@@ -1,19 +1,24 @@
 """A call core and a client on a virtual network, driven from deadline to deadline."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
+from types import MappingProxyType
+from typing import Any
 
 import attrs
 
+from voicegate.config import SetUp
 from voicegate.dtls import Certificate
 from voicegate.ice import Credentials, Keyring, Route
 from voicegate.ice.stun import binding_request
+from voicegate.sctp import SctpAssociation
 from voicegate.sdp import Candidate, LocalParameters, Negotiated, SessionDescription, answer
 from voicegate.testing.client import ClientCore, ClientState
 from voicegate.testing.link import Link
-from voicegate.transceiver.core import CallCore, Ended, Event, State
+from voicegate.transceiver.core import CallCore
+from voicegate.transceiver.event import Ended, Event, State
 from voicegate.wire import Path, Transmit
 from voicegate.wire.path import address_bytes
 
@@ -29,7 +34,13 @@ def seeded(seed: int) -> Callable[[int], bytes]:
     return Random(seed).randbytes
 
 
-def negotiate(offer: str, *, local: Credentials) -> Negotiated:
+def negotiate(
+    offer: str,
+    *,
+    local: Credentials,
+    association: SctpAssociation | None = None,
+    set_up: SetUp = SetUp(),  # noqa: B008 - it is a value
+) -> Negotiated:
     """Answer an offer the way a transceiver does."""
     candidate = Candidate(foundation="1", transport="udp", priority=1, address="192.0.2.100", port=3478)
     return answer(
@@ -44,6 +55,8 @@ def negotiate(offer: str, *, local: Credentials) -> Negotiated:
             cname="server",
             stream_id="s",
             track_id="t",
+            sctp_init=association.init.encode() if association else None,
+            has_sped=set_up.sped != "off",
         ),
     )
 
@@ -83,6 +96,8 @@ class Harness:
         certificate: Certificate = CLIENT_CERTIFICATE,
         edit_offer: Callable[[str], str] = lambda sdp: sdp,
         keepalive_interval: float = 2.5,
+        client_options: Mapping[str, Any] = MappingProxyType({}),
+        set_up: SetUp = SetUp(),  # noqa: B008 - it is a value
         **network: float,
     ) -> "Harness":
         """Make a call whose answer has just reached the client; ``network`` is what a `Link` takes."""
@@ -93,9 +108,14 @@ class Harness:
             codec=codec,
             setup=setup,
             keepalive_interval=keepalive_interval,
+            **client_options,
         )
         local = Keyring([bytes(32)]).mint(Route(transceiver_id=1, session_id=random(8), generation=0))
-        negotiated = negotiate(edit_offer(client.offer()), local=local)
+        has_snap = client_options.get("has_snap") and set_up.snap
+        association = SctpAssociation(random=random, now=100.0) if has_snap else None
+        negotiated = negotiate(
+            edit_offer(client.offer()), local=local, association=association, set_up=set_up
+        )
         core = CallCore(
             local=local,
             negotiated=negotiated,
@@ -105,6 +125,9 @@ class Harness:
             random=random,
             now=100.0,
             ntp_at_zero=3.9e9,
+            association=association,
+            data_channel_id=client_options.get("negotiated_id"),
+            set_up=set_up,
         )
         client.handle_answer(negotiated.answer.encode(), now=100.0)
         up = Link(seed=2 * seed, **network)  # type: ignore[arg-type] # MTU and seed are no part of it

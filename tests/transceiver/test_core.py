@@ -8,16 +8,24 @@ from hypothesis import strategies as st
 
 from tests.transceiver.harness import ELSEWHERE, HOME, Harness
 from voicegate.call import EndCause
+from voicegate.config import SetUp
 from voicegate.dtls import DtlsConnection
-from voicegate.transceiver.core import Ended, State
+from voicegate.transceiver.event import Ended, State
 from voicegate.wire import PacketKind, Path, classify
 
 THIRD = Path(("127.0.0.1", 4001), HOME.host, HOME.port)
 PATHS = [HOME, ELSEWHERE, THIRD]
 
 
+def make(state: State, *, setup: str, seed: int = 1) -> Harness:
+    # Of DTLS 1.3 a client hears nothing before the flight that completes it.
+    is_old = setup == "passive" and state is State.HANDSHAKING
+    set_up = SetUp(dtls=("1.2",)) if is_old else SetUp()
+    return Harness.make(codec="PCMU", setup=setup, seed=seed, set_up=set_up)
+
+
 def in_state(state: State, *, setup: str, seed: int = 1) -> Harness:
-    call = Harness.make(codec="PCMU", setup=setup, seed=seed)
+    call = make(state, setup=setup, seed=seed)
     call.run(5, until=lambda: call.core.state is state or call.core.state is State.CONNECTED)
     if state is State.CLOSED:
         call.connect()
@@ -106,7 +114,7 @@ def test_time_alone_ends_every_call_whose_client_is_gone(state: State) -> None:
 @pytest.mark.parametrize("setup", ["actpass", "passive"])
 @pytest.mark.parametrize("state", [State.AWAITING_CHECK, State.AWAITING_CLIENT_HELLO, State.HANDSHAKING])
 def test_a_call_can_be_closed_before_it_is_connected(state: State, setup: str) -> None:
-    call = Harness.make(codec="PCMU", setup=setup)
+    call = make(state, setup=setup)
     if state is State.AWAITING_CLIENT_HELLO:
         call.check(HOME, nominates=True)
     elif state is State.HANDSHAKING:

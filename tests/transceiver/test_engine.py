@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from tests.transceiver.exchange import CLIENT_HOST, Exchange, MemoryPort, sleep
 from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, Harness, seeded
 from voicegate.call import EndCause
+from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
 from voicegate.ice import Keyring
 from voicegate.sdp import Candidate
@@ -68,6 +69,9 @@ async def bench() -> AsyncIterator[Bench]:
             transceiver_id=1,
             max_calls=3,
             max_call_seconds=60.0,
+            max_pending_calls=3,
+            max_pending_calls_per_client=3,
+            set_up=SetUp(),
             random=seeded(1),
             clock=lambda: EPOCH + datetime.timedelta(seconds=trio.current_time()),
         )

@@ -292,6 +292,7 @@ async def test_a_call_tells_what_it_is_at_every_stage(
     assert set(described["phases"]) == {
         "first_check",
         "client_hello",
+        "keys_ready",
         "dtls_completed",
         "first_audio_out",
         "first_audio_in",

@@ -8,7 +8,7 @@ from voicegate.errors import WireError
 from voicegate.observability import Metrics
 from voicegate.sdp import OfferError
 from voicegate.testing.client import ClientState
-from voicegate.transceiver import TransceiverFullError
+from voicegate.transceiver import TooManyPendingError, TransceiverFullError
 from voicegate.transceiver.transceiver import ENDED_CALLS_KEPT
 
 
@@ -94,7 +94,14 @@ async def test_calls_are_listed_with_those_that_ended_first(
 async def test_ended_calls_are_remembered_up_to_a_limit(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    exchange = await Exchange.open(nursery, sleep, max_calls=1000, max_call_seconds=1.0)
+    exchange = await Exchange.open(
+        nursery,
+        sleep,
+        max_calls=1000,
+        max_pending_calls=1000,
+        max_pending_calls_per_client=1000,
+        max_call_seconds=1.0,
+    )
     callers = [exchange.dial() for _ in range(ENDED_CALLS_KEPT + 5)]
     await trio.sleep(1.1)
     assert exchange.is_empty
@@ -150,4 +157,31 @@ async def test_drops_within_calls_are_reported_by_reason(
     caller.hang_up()
     await exchange.wait_for_end(caller)
     assert scrape(exchange)[name] == 1
+    exchange.scope.cancel()
+
+
+async def test_calls_that_nobody_connects_to_are_bounded_for_each_client_and_in_all(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(
+        nursery, sleep, max_calls=1000, max_pending_calls=5, max_pending_calls_per_client=3
+    )
+
+    def dial(client: str) -> str:
+        offer = exchange.make_client().offer()
+        return exchange.transceiver.create_call(offer, metadata={}, client=client)[0]
+
+    for _ in range(4):
+        await exchange.call().wait_for(ClientState.CONNECTED)
+    for _ in range(3):
+        dial("192.0.2.7")
+    with pytest.raises(TooManyPendingError, match="3 calls from this address"):
+        dial("192.0.2.7")
+    dial("192.0.2.8")
+    dial("192.0.2.9")
+    with pytest.raises(TransceiverFullError, match="5 calls are being set up"):
+        dial("192.0.2.10")
+    await trio.sleep(16)  # those that never check are given up
+    for _ in range(3):
+        dial("192.0.2.7")
     exchange.scope.cancel()

@@ -3,6 +3,6 @@
 Layer: shell (Trio), around `voicegate.transceiver.core` and `voicegate.transceiver.media`, which are sans-IO.
 """
 
-from voicegate.transceiver.transceiver import Transceiver, TransceiverFullError
+from voicegate.transceiver.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
 
-__all__ = ["Transceiver", "TransceiverFullError"]
+__all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]

@@ -1,24 +1,33 @@
-"""One call without any I/O: ICE, DTLS and media put together, and the watchdogs of its set-up.
+"""One call without any I/O: ICE, DTLS, media and data channels put together, and the watchdogs of its set-up.
 
 A call passes through `State` in order:
 
 1. AWAITING_CHECK: the answer is out; the relay lets only checks with our ufrag and password through.
-2. AWAITING_CLIENT_HELLO: an authenticated check came, so packets from its address are worth a look.
-3. HANDSHAKING: DTLS runs on that path.
-4. CONNECTED: SRTP keys exist, and the client's certificate is the one its offer promised; frames flow.
+2. AWAITING_CLIENT_HELLO: an authenticated check came, so packets from its address are worth a look. With
+   SPED that check has brought the ClientHello along.
+3. HANDSHAKING: DTLS runs on that path. With DTLS 1.3 what we have to say leaves right behind our flight,
+   half a round trip before the client is verified; what the client says that early is held.
+4. CONNECTED: the client's certificate is the one its offer promised; audio and messages flow both ways.
 5. CLOSED: `Ended` says why.
 
 Drain rule: after each ``handle_*`` or command, poll transmit, audio, event and timeout, each to None.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import Final, NamedTuple, TypeAlias
-
-import attrs
+from collections.abc import Callable
+from typing import Final
 
 from voicegate.call import AudioFrame, EndCause
+from voicegate.config import SetUp
+from voicegate.datachannel import (
+    Channel,
+    ChannelClosed,
+    ChannelOpened,
+    DataChannels,
+    DataEstablished,
+    DataFailed,
+    Message,
+)
 from voicegate.dtls import (
     ApplicationData,
     Certificate,
@@ -29,27 +38,41 @@ from voicegate.dtls import (
     HandshakeCompleted,
     HandshakeFailed,
     HandshakeStarted,
+    KeysReady,
+    ProtocolVersion,
     Role,
     SrtpProfile,
 )
 from voicegate.dtls.alert import AlertDescription
-from voicegate.ice import ConsentExpired, Credentials, IceLiteAgent, PathClosed, PathSelected, PathValidated
+from voicegate.errors import UsageError
+from voicegate.ice import (
+    MAX_EMBEDDED_LENGTH,
+    ConsentExpired,
+    Credentials,
+    EmbeddedDatagram,
+    IceLiteAgent,
+    PathClosed,
+    PathSelected,
+    PathValidated,
+)
+from voicegate.sctp import SctpAssociation, decode_init
 from voicegate.sdp import Negotiated
 from voicegate.srtp import SrtpSession
+from voicegate.transceiver.event import (
+    CallStatistics,
+    DataProgressed,
+    Ended,
+    Event,
+    MediaReady,
+    PathAdded,
+    PathRemoved,
+    Phase,
+    State,
+)
 from voicegate.transceiver.media import Media
 from voicegate.wire import PacketKind, Path, Transmit, classify
 
-__all__ = [
-    "CallCore",
-    "CallStatistics",
-    "Ended",
-    "Event",
-    "MediaReady",
-    "PathAdded",
-    "PathRemoved",
-    "Phase",
-    "State",
-]
+__all__ = ["CallCore"]
 
 CHECK_SECONDS: Final = 15.0
 """A client checks within a second of the answer; a slow page or a permission dialog may take some more."""
@@ -60,75 +83,30 @@ CLIENT_HELLO_SECONDS: Final = 10.0
 HANDSHAKE_SECONDS: Final = 10.0
 """Enough for five retransmissions; people give up sooner."""
 
+SPED_GUARD_SECONDS: Final = 0.01
+"""Between our DTLS flight and what follows it, for a client that embeds DTLS in its checks.
 
-class State(Enum):
-    """How far a call has come."""
+Chromium takes the first protected packet as a sign that the handshake is over, and when that comes before it
+has sent its own last flight, forgets to; two round trips are lost then. Networks push packets closer
+together, so this is some times the 2 ms that it needs."""
 
-    AWAITING_CHECK = "awaiting_check"
-    AWAITING_CLIENT_HELLO = "awaiting_client_hello"
-    HANDSHAKING = "handshaking"
-    CONNECTED = "connected"
-    CLOSED = "closed"
+MAX_HELD_PACKETS: Final = 64
+"""SRTP that came before the client was verified: a second of audio, for a last flight lost once."""
 
+_MTU: Final = 1200
+"""Bytes of a handshake datagram that every path carries."""
 
-class Phase(Enum):
-    """Milestones of a call, each reached at most once."""
-
-    FIRST_CHECK = "first_check"
-    CLIENT_HELLO = "client_hello"
-    DTLS_COMPLETED = "dtls_completed"
-    FIRST_AUDIO_OUT = "first_audio_out"
-    FIRST_AUDIO_IN = "first_audio_in"
-
-
-@attrs.frozen
-class PathAdded:
-    """Datagrams from ``path`` belong to this call from now on."""
-
-    path: Path
-
-
-@attrs.frozen
-class PathRemoved:
-    """Datagrams from ``path`` no longer belong to this call."""
-
-    path: Path
-
-
-@attrs.frozen
-class MediaReady:
-    """Audio can flow both ways."""
-
-
-@attrs.frozen
-class Ended:
-    """The call is over for a reason of the network's or the client's; nothing follows."""
-
-    cause: EndCause
-    detail: str
-
-
-Event: TypeAlias = PathAdded | PathRemoved | MediaReady | Ended
-
-
-class CallStatistics(NamedTuple):
-    """Counts since the call began."""
-
-    datagrams_in: int
-    datagrams_out: int
-    audio_packets_in: int
-    audio_packets_out: int
-    frames_concealed: int
-    slots_missed: int
-    drops: Mapping[str, int]
-    """Datagrams that went no further, by reason."""
+_VERSIONS: Final = {"1.2": ProtocolVersion.DTLS_1_2, "1.3": ProtocolVersion.DTLS_1_3}
+_CHANNEL_LABEL: Final = "oai-events"
+"""Label of a channel agreed with the offer; nothing on the wire says it, and clients of this API use it."""
 
 
 class CallCore:
     """All protocol state of one call.
 
     ``now`` is in seconds of one monotonic clock; ``ntp_at_zero`` is the wallclock at its zero, in seconds
-    since 1900.
+    since 1900. ``association`` is the one whose INIT chunk went out with the answer, if one did;
+    ``data_channel_id`` is that of a channel both sides know of without a word.
     """
 
     def __init__(
@@ -142,6 +120,9 @@ class CallCore:
         random: Callable[[int], bytes],
         now: float,
         ntp_at_zero: float,
+        association: SctpAssociation | None = None,
+        data_channel_id: int | None = None,
+        set_up: SetUp = SetUp(),  # noqa: B008 - it is a value
     ) -> None:
         self.state = State.AWAITING_CHECK
         self.media: Final = Media(
@@ -151,6 +132,7 @@ class CallCore:
             local=local,
             remote_ufrag=negotiated.remote_ice_ufrag,
             remote_pwd=negotiated.remote_ice_pwd,
+            is_sped=negotiated.is_sped,
             now=now,
         )
         self._dtls = DtlsConnection(
@@ -159,14 +141,28 @@ class CallCore:
             remote_fingerprints=[Fingerprint.parse(text) for text in negotiated.remote_fingerprints],
             random=random,
             now=now,
+            versions=[_VERSIONS[version] for version in set_up.dtls],
+            mtu=MAX_EMBEDDED_LENGTH if negotiated.is_sped else _MTU,
         )
+        self.channels: Final = _open_channels(negotiated, association, random=random, now=now)
+        if self.channels is not None and data_channel_id is not None:
+            self.channels.open(label=_CHANNEL_LABEL, negotiated_id=data_channel_id, now=now)
+        snap = negotiated.data and negotiated.data.sctp_init
+        self._remote_init = decode_init(snap) if snap else None
+        self._set_up = set_up
+        self._is_embedding = negotiated.is_sped and set_up.sped == "full"
         self._is_dtls_client = negotiated.is_dtls_client
+        self._srtp: SrtpSession | None = None
+        self._sending_at: float | None = None
+        self._is_sending = False
+        self._held: list[tuple[bytes, Path]] = []
         self._reached: dict[Phase, float] = {}
         self._watchdog: tuple[float, EndCause] | None = (now + CHECK_SECONDS, EndCause.NO_STUN)
         self._transmits: deque[Transmit] = deque()
         self._events: deque[Event] = deque()
         self._drops: Counter[str] = Counter()
         self._datagrams_in = self._datagrams_out = 0
+        self._messages_in = self._messages_out = 0
 
     # Input
 
@@ -178,20 +174,20 @@ class CallCore:
         kind = classify(data)
         if kind is PacketKind.STUN:
             self._ice.handle_datagram(data, path=path, now=now)
-            self._pump_ice(now)
+            self._follow_ice(now)
         # Only a check proves that the client is where its packets claim to come from.
         elif not self._ice.is_validated(path):
             self._drops["path_not_validated"] += 1
-        elif kind is PacketKind.RTP:
-            if self.media.handle_rtp(data, now=now):
-                self._confirm(path, now)
-        elif kind is PacketKind.RTCP:
-            if self.media.handle_rtcp(data, now=now):
-                self._confirm(path, now)
+        elif kind is PacketKind.RTP or kind is PacketKind.RTCP:
+            self._handle_media(data, path, now)
         elif kind is PacketKind.DTLS:
+            if not self._dtls.is_completed:
+                self._ice.note_dtls(data)
+                self._ice.note_datagram(path, now=now)
             self._handle_dtls(data, path, now)
         else:
             self._drops["unknown_protocol"] += 1
+        self._flush(now)
 
     def handle_refused_check(self) -> None:
         """Note that a relay saw a check for this call with a wrong password, which explains a silence."""
@@ -205,23 +201,82 @@ class CallCore:
         if self._watchdog is not None and now >= self._watchdog[0]:
             self._end(self._watchdog[1], f"nothing happened in state {self.state.value}", now)
             return
+        if self._sending_at is not None and now >= self._sending_at:
+            self._begin_sending(now)
         self.media.handle_timeout(now=now)
-        self._flush_media()
         self._ice.handle_timeout(now=now)
-        self._pump_ice(now)
+        self._follow_ice(now)
         self._dtls.handle_timeout(now=now)
-        self._pump_dtls(now)
+        self._follow_dtls(now)
+        if self.channels is not None and self._is_sending:
+            self.channels.handle_timeout(now=now)
+        self._flush(now)
+
+    def open_channel(
+        self,
+        label: str,
+        *,
+        now: float,
+        protocol: str = "",
+        is_ordered: bool = True,
+        max_retransmits: int | None = None,
+        lifetime_ms: int | None = None,
+        priority: int = 256,
+        negotiated_id: int | None = None,
+    ) -> Channel:
+        """Open a data channel; what is sent on it before the client has answered is kept.
+
+        Errors: UsageError when the client offered no data channels, or for parameters that exclude each
+        other.
+        """
+        channel = self._require_channels().open(
+            label=label,
+            protocol=protocol,
+            is_ordered=is_ordered,
+            max_retransmits=max_retransmits,
+            lifetime_ms=lifetime_ms,
+            priority=priority,
+            negotiated_id=negotiated_id,
+            now=now,
+        )
+        self._flush(now)
+        return channel
+
+    def send_message(self, channel_id: int, data: str | bytes, *, now: float) -> None:
+        """Send a message on a channel.
+
+        Errors: UsageError for a channel that is not open, or a message too long for the client or our buffer.
+        """
+        self._require_channels().send(channel_id, data, now=now)
+        self._messages_out += 1
+        self._flush(now)
+
+    def close_channel(self, channel_id: int, *, now: float) -> None:
+        """Close a channel once all that was sent on it has arrived; harmless when it is closed."""
+        self._require_channels().close_channel(channel_id, now=now)
+        self._flush(now)
+
+    def take_message(self, *, now: float) -> Message | None:
+        """Return the client's next message; those not taken hold back what the client may send."""
+        message = self.channels.poll_message() if self.channels is not None else None
+        if message is not None:
+            self._messages_in += 1
+            self._reached.setdefault(Phase.FIRST_MESSAGE_IN, now)
+            self._flush(now)
+        return message
 
     def close(self, *, now: float) -> None:
-        """Say what the protocols owe, RTCP BYE and DTLS close_notify; then the call is CLOSED."""
+        """Say what the protocols owe, RTCP BYE, SCTP ABORT, DTLS close_notify; then the call is CLOSED."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
         self._watchdog = None
         self.media.close(now=now)
-        self._flush_media()
+        if self.channels is not None:
+            self.channels.close(now=now)
+        self._flush(now)
         self._dtls.close(now=now)
-        self._flush_dtls()
+        self._flush(now)
 
     # Output
 
@@ -248,6 +303,8 @@ class CallCore:
             self.media.poll_timeout(),
             self._ice.poll_timeout(),
             self._dtls.poll_timeout(),
+            self.channels.poll_timeout() if self.channels is not None and self._is_sending else None,
+            self._sending_at,
             self._watchdog and self._watchdog[0],
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -263,12 +320,19 @@ class CallCore:
         audio = {Phase.FIRST_AUDIO_OUT: self.media.first_out_at, Phase.FIRST_AUDIO_IN: self.media.first_in_at}
         return self._reached | {phase: at for phase, at in audio.items() if at is not None}
 
+    @property
+    def dtls_version(self) -> int | None:
+        """Code point of the DTLS version, once there are keys."""
+        return self._dtls.version
+
     def statistics(self) -> CallStatistics:
         """Return the counts."""
         ice = {
             f"ice_{reason.value}": count for reason, count in self._ice.statistics().refused.items() if count
         }
         dtls = {f"dtls_{reason.value}": count for reason, count in self._dtls.statistics().dropped.items()}
+        channels = self.channels.statistics().dropped if self.channels is not None else {}
+        data = {f"data_{reason.value}": count for reason, count in channels.items()}
         return CallStatistics(
             datagrams_in=self._datagrams_in,
             datagrams_out=self._datagrams_out,
@@ -276,26 +340,35 @@ class CallCore:
             audio_packets_out=self.media.packets_out,
             frames_concealed=self.media.frames_concealed,
             slots_missed=self.media.slots_missed,
-            drops={**self._drops, **ice, **dtls, **self.media.all_drops()},
+            messages_in=self._messages_in,
+            messages_out=self._messages_out,
+            drops={**self._drops, **ice, **dtls, **data, **self.media.all_drops()},
         )
 
-    # Internals
+    # Internals: ICE
 
-    def _pump_ice(self, now: float) -> None:
-        while (transmit := self._ice.poll_transmit()) is not None:
-            self._transmits.append(transmit)
+    def _follow_ice(self, now: float) -> None:
         while (event := self._ice.poll_event()) is not None:
             match event:
                 case PathValidated(path=path):
                     self._events.append(PathAdded(path))
                     if self.state is State.AWAITING_CHECK:
                         self._begin_handshake(now)
+                case EmbeddedDatagram(path=path, data=data):
+                    self._handle_dtls(data, path, now)
                 case PathClosed(path=path):
                     self._events.append(PathRemoved(path))
                 case PathSelected():
-                    self._flush_dtls()
+                    pass  # What waits to be sent finds out by itself.
                 case ConsentExpired():
                     self._end(EndCause.CONSENT_EXPIRED, "the client's connectivity checks stopped", now)
+
+    def _confirm(self, path: Path, now: float) -> None:
+        """Tell ICE that an authentic packet came this way; media may follow it."""
+        self._ice.confirm_path(path, now=now)
+        self._follow_ice(now)
+
+    # Internals: DTLS
 
     def _begin_handshake(self, now: float) -> None:
         self._reached[Phase.FIRST_CHECK] = now
@@ -303,31 +376,31 @@ class CallCore:
         self._watchdog = (now + CLIENT_HELLO_SECONDS, EndCause.NO_CLIENT_HELLO)
         if self._is_dtls_client:
             self._dtls.start(now=now)
-            self._pump_dtls(now)
 
     def _handle_dtls(self, data: bytes, path: Path, now: float) -> None:
-        if not self._dtls.is_completed:
-            self._ice.note_datagram(path, now=now)
-            if self._ice.round_trip is not None:
-                self._dtls.set_round_trip(self._ice.round_trip)
+        if self._ice.round_trip is not None and not self._dtls.is_completed:
+            self._dtls.set_round_trip(self._ice.round_trip)
+            if self.channels is not None:
+                self.channels.set_round_trip(self._ice.round_trip)
         self._dtls.handle_datagram(data, now=now)
-        self._pump_dtls(now, path)
+        self._follow_dtls(now, path)
 
-    def _pump_dtls(self, now: float, path: Path | None = None) -> None:
+    def _follow_dtls(self, now: float, path: Path | None = None) -> None:
         """Act on what DTLS has to say of a datagram from ``path``, or of time."""
         while (event := self._dtls.poll_event()) is not None:
             if path is not None and isinstance(event, HandshakeCompleted | ApplicationData):
                 self._confirm(path, now)
-            self._flush_dtls()
             match event:
                 case HandshakeStarted():
                     self._reached[Phase.CLIENT_HELLO] = now
                     self.state = State.HANDSHAKING
                     self._watchdog = (now + HANDSHAKE_SECONDS, EndCause.DTLS_TIMEOUT)
-                case HandshakeCompleted(srtp_profile=profile):
-                    self._open_media(profile, now)
-                case ApplicationData():
-                    self._drops["no_data_channel"] += 1
+                case KeysReady(srtp_profile=profile):
+                    self._take_keys(profile, now)
+                case HandshakeCompleted():
+                    self._connect(now)
+                case ApplicationData(data=data):
+                    self._handle_data(data, now)
                 case HandshakeFailed(cause=FailureCause.FINGERPRINT_MISMATCH, detail=detail):
                     self._end(EndCause.FINGERPRINT_MISMATCH, detail, now)
                 case HandshakeFailed(alert=AlertDescription.CLOSE_NOTIFY, is_remote=True):
@@ -336,40 +409,121 @@ class CallCore:
                     self._end(EndCause.DTLS_FAILED, detail, now)
                 case Closed(alert=alert):
                     self._end(EndCause.CLIENT_CLOSED, f"the client closed DTLS with alert {alert}", now)
-        self._flush_dtls()
 
-    def _open_media(self, profile: SrtpProfile, now: float) -> None:
+    def _take_keys(self, profile: SrtpProfile, now: float) -> None:
         # RFC 5764 §4.2: two master keys, then two master salts.
         length = 2 * (profile.key_length + profile.salt_length)
         keying_material = self._dtls.export_keying_material("EXTRACTOR-dtls_srtp", length)
-        srtp = SrtpSession.from_exporter(
+        self._srtp = SrtpSession.from_exporter(
             profile=profile, keying_material=keying_material, is_client=self._is_dtls_client
         )
+        self._reached[Phase.KEYS_READY] = now
+        if self._set_up.early:
+            self._sending_at = now + (SPED_GUARD_SECONDS if self._ice.is_sped_active else 0.0)
+            if self._sending_at <= now:
+                self._begin_sending(now)
+
+    def _begin_sending(self, now: float) -> None:
+        """Say what there is to say: the next frame of audio, and the first packet of the data channels."""
+        self._sending_at = None
+        if self._is_sending or self._srtp is None:
+            return
+        self._is_sending = True
+        self.media.open(self._srtp, now=now)
+        if self.channels is None:
+            return
+        if self._remote_init is not None:
+            self.channels.start_with(self._remote_init, now=now)
+        elif self._set_up.sctp_init:
+            self.channels.start(now=now)
+
+    def _connect(self, now: float) -> None:
         self._reached[Phase.DTLS_COMPLETED] = now
         self.state = State.CONNECTED
         self._watchdog = None
-        self.media.open(srtp, now=now)
+        self._ice.end_sped()
+        self._begin_sending(now)
         self._events.append(MediaReady())
+        held, self._held = self._held, []
+        for data, path in held:
+            self._handle_media(data, path, now)
 
-    def _confirm(self, path: Path, now: float) -> None:
-        """Tell ICE that an authentic packet came this way; media may follow it."""
-        self._ice.confirm_path(path, now=now)
-        self._pump_ice(now)
+    # Internals: media and data
 
-    def _flush_dtls(self) -> None:
-        path = self._ice.selected_path
-        while path is not None and (datagram := self._dtls.poll_transmit()) is not None:
-            self._transmits.append(Transmit(datagram, path))
+    def _handle_media(self, data: bytes, path: Path, now: float) -> None:
+        # What comes before the client is verified may be an impostor's, who knows our password, not its key.
+        if self.state is not State.CONNECTED:
+            if len(self._held) < MAX_HELD_PACKETS:
+                self._held.append((data, path))
+            else:
+                self._drops["before_keys"] += 1
+        elif (self.media.handle_rtp if classify(data) is PacketKind.RTP else self.media.handle_rtcp)(
+            data, now=now
+        ):
+            self._confirm(path, now)
 
-    def _flush_media(self) -> None:
+    def _handle_data(self, data: bytes, now: float) -> None:
+        if self.channels is None:
+            self._drops["no_data_channel"] += 1
+        else:
+            self.channels.handle_datagram(data, now=now)
+            self._events.append(DataProgressed())
+
+    def _follow_channels(self, channels: DataChannels, now: float) -> None:
+        while (event := channels.poll_event()) is not None:
+            match event:
+                case ChannelOpened() | ChannelClosed():
+                    self._events.append(event)
+                case DataEstablished():
+                    self._reached.setdefault(Phase.DATA_READY, now)
+                case DataFailed():
+                    self._drops["data_association_failed"] += 1
+        while self._is_sending and (packet := channels.poll_transmit()) is not None:
+            if self._dtls.can_send:
+                self._dtls.send(packet, now=now)
+
+    def _require_channels(self) -> DataChannels:
+        if self.channels is None:
+            raise UsageError("this client offered no data channels")
+        return self.channels
+
+    # Internals: output and end
+
+    def _flush(self, now: float) -> None:
+        """Put all that is to be sent in order: the answers to checks first, what they brought about next."""
+        if self._is_embedding:
+            self._ice.embed(self._dtls.flight)
+            self._is_embedding = not self._dtls.is_completed
+        while (transmit := self._ice.poll_transmit()) is not None:
+            self._transmits.append(transmit)
         path = self._ice.selected_path
         while (packet := self.media.poll_transmit()) is not None:
             if path is not None:
                 self._transmits.append(Transmit(packet, path))
             else:  # Kept, it would only come too late, in a burst with all that follows.
                 self._drops["no_path"] += 1
+        if self.channels is not None:
+            self._follow_channels(self.channels, now)
+        while path is not None and (datagram := self._dtls.poll_transmit()) is not None:
+            self._transmits.append(Transmit(datagram, path))
 
     def _end(self, cause: EndCause, detail: str, now: float) -> None:
         if self.state is not State.CLOSED:
             self.close(now=now)
             self._events.append(Ended(cause, detail))
+
+
+def _open_channels(
+    negotiated: Negotiated,
+    association: SctpAssociation | None,
+    *,
+    random: Callable[[int], bytes],
+    now: float,
+) -> DataChannels | None:
+    if negotiated.data is None:
+        return None
+    return DataChannels(
+        association or SctpAssociation(random=random, now=now, remote_port=negotiated.data.sctp_port),
+        is_dtls_client=negotiated.is_dtls_client,
+        max_message_size=negotiated.data.max_message_size,
+    )

@@ -148,13 +148,18 @@ class Engine:
 
     def settle(self, call: ActiveCall, now: float) -> None:
         """After a call was touched: drain it, and bring table and schedule up to date."""
-        call.drain(self, now=now)
+        call.drain(now=now)
         deadline = call.core.poll_timeout()
         if deadline is not None and (call.deadline is None or deadline < call.deadline):
             call.deadline = deadline
             heapq.heappush(self._schedule, (deadline, next(self._tiebreak), call))
             if deadline < self._timer.deadline:
                 self._timer.deadline = deadline
+
+    def touch(self, call: ActiveCall) -> None:
+        """Send at once what a command of the agent's has brought about."""
+        self.settle(call, trio.current_time())
+        self._send()
 
     def send(self, transmit: Transmit) -> None:
         """Send a datagram with the present batch."""

@@ -8,7 +8,7 @@ Drain rule: after each ``handle_*`` or command, poll transmit and audio to None,
 
 from collections import Counter, deque
 from collections.abc import Callable
-from math import ceil
+from math import floor
 from typing import Final
 
 from voicegate.audio import Lost, PlayoutQueue, ReceiveBuffer, Received, open_codec
@@ -82,10 +82,10 @@ class Media:
     # Input
 
     def open(self, srtp: SrtpSession, *, now: float) -> None:
-        """Begin: keys are there, and the first frame leaves in the next slot."""
+        """Begin: keys are there, and the first frame leaves at once, as if its slot had just begun."""
         self._srtp = srtp
         if self._is_sending:
-            self._next_frame_at = ceil(now / SLOT_SECONDS) * SLOT_SECONDS
+            self._next_frame_at = floor(now / SLOT_SECONDS) * SLOT_SECONDS
 
     def handle_rtp(self, data: bytes, *, now: float) -> bool:
         """Take a protected RTP packet; return whether it is authentic."""

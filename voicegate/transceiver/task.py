@@ -1,14 +1,19 @@
 """One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
 import trio
 
-from voicegate.call import Agent, Call, Connected, EndCause
-from voicegate.transceiver.core import (
-    CallCore,
+from voicegate.call import Agent, Call, ChannelClosed, ChannelOpened, Connected, EndCause
+from voicegate.datachannel import ChannelClosed as CoreChannelClosed
+from voicegate.datachannel import ChannelOpened as CoreChannelOpened
+from voicegate.transceiver.channels import CallChannels
+from voicegate.transceiver.core import CallCore
+from voicegate.transceiver.event import (
+    DataProgressed,
     Ended,
     MediaReady,
     PathAdded,
@@ -36,12 +41,22 @@ class Exchange(Protocol):
     def close_path(self, path: Path, call: "ActiveCall") -> None:
         """Lead them there no longer; a path that has gone over to another call stays with that one."""
 
+    def touch(self, call: "ActiveCall") -> None:
+        """Send at once what a command of the agent's has brought about."""
+
 
 class ActiveCall:
     """A call on this transceiver: its core, its agent, and what is known of it from outside."""
 
     def __init__(
-        self, call_id: str, core: CallCore, *, agent: Agent, metadata: Mapping[str, Any], now: float
+        self,
+        call_id: str,
+        core: CallCore,
+        *,
+        agent: Agent,
+        metadata: Mapping[str, Any],
+        exchange: Exchange,
+        now: float,
     ) -> None:
         self.id: Final = call_id
         self.core: Final = core
@@ -54,8 +69,14 @@ class ActiveCall:
         self._agent = agent
         self._created_at = now
         self._ended_at: float | None = None
+        self._exchange = exchange
+        self._channels = CallChannels(core, partial(exchange.touch, self))
         self._call = Call(
-            call_id, playout=core.media.playout, sample_rate=core.media.codec.sample_rate, metadata=metadata
+            call_id,
+            playout=core.media.playout,
+            sample_rate=core.media.codec.sample_rate,
+            metadata=metadata,
+            link=self._channels,
         )
         self._reached = trio.Event()
         self._scope = trio.CancelScope()
@@ -99,6 +120,7 @@ class ActiveCall:
         self._ended_at = now
         self.core.close(now=now)
         self._call.close()
+        self._channels.close()
         _log.info("call ended", cause=self.cause and self.cause.value, detail=self.detail, **self._phases())
 
     # The core's input: its faults, which would be ours, end this call and no other
@@ -124,9 +146,9 @@ class ActiveCall:
 
     # The core's output
 
-    def drain(self, exchange: "Exchange", *, now: float) -> None:
+    def drain(self, *, now: float) -> None:
         """Move all that the core has to say to where it belongs."""
-        core = self.core
+        core, exchange = self.core, self._exchange
         while (transmit := core.poll_transmit()) is not None:
             exchange.send(transmit)
         while (frame := core.poll_audio()) is not None:
@@ -143,6 +165,12 @@ class ActiveCall:
                 case MediaReady():
                     self._call.push_event(Connected((now - self._created_at) * 1000))
                     _log.info("call connected", call=self.id, **self._phases())
+                case CoreChannelOpened(channel=channel):
+                    self._call.push_event(ChannelOpened(self._channels.admit(channel)))
+                case CoreChannelClosed(channel=channel):
+                    self._call.push_event(ChannelClosed(self._channels.dismiss(channel)))
+                case DataProgressed():
+                    self._channels.progress()
                 case Ended(cause=cause, detail=detail):
                     self.end(cause, detail)
 

@@ -10,17 +10,20 @@ import structlog
 import trio
 
 from voicegate.call import Agent
+from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
 from voicegate.dtls import Certificate
-from voicegate.errors import VoicegateError
+from voicegate.errors import VoicegateError, WireError
 from voicegate.ice import Keyring, Route
 from voicegate.observability import Histogram, Metrics
-from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer
-from voicegate.transceiver.core import CallCore, Phase
+from voicegate.sctp import SctpAssociation, decode_init
+from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_sctp_init
+from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.engine import Engine
+from voicegate.transceiver.event import Phase
 from voicegate.transceiver.task import ActiveCall
 
-__all__ = ["Transceiver", "TransceiverFullError"]
+__all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]
 
 _log = structlog.get_logger()
 
@@ -33,6 +36,10 @@ _NTP_EPOCH: Final = datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)
 
 class TransceiverFullError(VoicegateError):
     """No slot is left for another call."""
+
+
+class TooManyPendingError(VoicegateError):
+    """One client has more calls answered and not connected than it may."""
 
 
 class Transceiver:
@@ -50,6 +57,9 @@ class Transceiver:
         transceiver_id: int,
         max_calls: int,
         max_call_seconds: float,
+        max_pending_calls: int,
+        max_pending_calls_per_client: int,
+        set_up: SetUp,
         random: Callable[[int], bytes],
         clock: Callable[[], datetime.datetime],
     ) -> None:
@@ -58,11 +68,16 @@ class Transceiver:
         self.id: Final = transceiver_id
         self._max_calls = max_calls
         self._max_call_seconds = max_call_seconds
+        self._max_pending = max_pending_calls
+        self._max_pending_per_client = max_pending_calls_per_client
+        self._set_up = set_up
         self._random = random
         self._clock = clock
         # One certificate for the life of the process: clients check it by the fingerprint in their answer.
         self._certificate = Certificate.generate(not_before=clock() - datetime.timedelta(days=1))
         self._calls: dict[str, ActiveCall] = {}
+        # Calls whose client is not verified yet, and where the offer of each came from.
+        self._pending: dict[ActiveCall, str] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=ENDED_CALLS_KEPT)
         self._ended_causes: Counter[str] = Counter()
         self._phases = {phase.value: Histogram(_PHASE_BOUNDS_MS) for phase in Phase}
@@ -91,33 +106,45 @@ class Transceiver:
         """Calls that are set up or going on."""
         return len(self._calls)
 
-    def create_call(self, offer: str, *, metadata: Mapping[str, Any]) -> tuple[str, str]:
+    def create_call(
+        self,
+        offer: str,
+        *,
+        metadata: Mapping[str, Any],
+        client: str = "",
+        data_channel_id: int | None = None,
+    ) -> tuple[str, str]:
         """Answer an SDP offer; the call waits for its client from here on. Returns its id and the SDP answer.
 
+        ``client`` is the IP address that the offer came from; ``data_channel_id`` that of a channel which
+        both sides take as open.
+
         Errors: WireError for text that is not SDP, OfferError for an offer that cannot be answered, both
-        naming the line; TransceiverFullError.
+        naming the line; TransceiverFullError, TooManyPendingError.
         """
-        if self._nursery is None or len(self._calls) >= self._max_calls:
-            raise TransceiverFullError(f"all {self._max_calls} slots are taken")
+        nursery = self._admit(client)
         now = trio.current_time()
         route = Route(transceiver_id=self.id, session_id=self._random(8), generation=0)
         local = self._keyring.mint(route)
         ssrc = int.from_bytes(self._random(4), "big")
         cname = b32encode(self._random(10)).decode().lower()
-        negotiated = answer(
-            SessionDescription.decode(offer),
-            LocalParameters(
-                ice_ufrag=local.ufrag,
-                ice_pwd=local.pwd,
-                fingerprint=str(self._certificate.fingerprint),
-                candidates=tuple(self.candidates),
-                session_id=int.from_bytes(self._random(8), "big") >> 1,
-                ssrc=ssrc,
-                cname=cname,
-                stream_id="voicegate",
-                track_id="voicegate-audio",
-            ),
+        description = SessionDescription.decode(offer)
+        association = self._agree_association(description, now)
+        ours = LocalParameters(
+            ice_ufrag=local.ufrag,
+            ice_pwd=local.pwd,
+            fingerprint=str(self._certificate.fingerprint),
+            candidates=tuple(self.candidates),
+            session_id=int.from_bytes(self._random(8), "big") >> 1,
+            ssrc=ssrc,
+            cname=cname,
+            stream_id="voicegate",
+            track_id="voicegate-audio",
+            sctp_init=association.init.encode() if association else None,
+            has_sped=self._set_up.sped != "off",
+            needs_data=data_channel_id is not None,
         )
+        negotiated = answer(description, ours)
         core = CallCore(
             local=local,
             negotiated=negotiated,
@@ -127,11 +154,16 @@ class Transceiver:
             random=self._random,
             now=now,
             ntp_at_zero=(self._clock() - _NTP_EPOCH).total_seconds() - now,
+            association=association,
+            data_channel_id=data_channel_id,
+            set_up=self._set_up,
         )
-        call = ActiveCall(self._call_id(route), core, agent=self._agent, metadata=metadata, now=now)
-        self._calls[call.id] = call
+        call = ActiveCall(
+            self._call_id(route), core, agent=self._agent, metadata=metadata, exchange=self.engine, now=now
+        )
+        self._calls[call.id], self._pending[call] = call, client
         self.engine.add(call, ufrag=local.ufrag, session_id=route.session_id)
-        self._nursery.start_soon(self._run_call, call, local.ufrag, route.session_id)
+        nursery.start_soon(self._run_call, call, local.ufrag, route.session_id)
         return call.id, negotiated.answer.encode()
 
     def find(self, call_id: str) -> ActiveCall | None:
@@ -169,12 +201,41 @@ class Transceiver:
 
     # Internals
 
+    def _admit(self, client: str) -> trio.Nursery:
+        """See that there is room for one more call, and for one more half-open handshake."""
+        if self._nursery is None or len(self._calls) >= self._max_calls:
+            raise TransceiverFullError(f"all {self._max_calls} slots are taken")
+        for call in [call for call in self._pending if call.is_connected]:
+            del self._pending[call]
+        if len(self._pending) >= self._max_pending:
+            raise TransceiverFullError(
+                f"{self._max_pending} calls are being set up, which is the most at once"
+            )
+        if sum(other == client for other in self._pending.values()) >= self._max_pending_per_client:
+            raise TooManyPendingError(
+                f"{self._max_pending_per_client} calls from this address wait for their first packets"
+            )
+        return self._nursery
+
+    def _agree_association(self, offer: SessionDescription, now: float) -> SctpAssociation | None:
+        """Make the SCTP association whose INIT chunk the answer carries, if the offer's is sound (SNAP)."""
+        token = offered_sctp_init(offer)
+        if token is None or not self._set_up.snap:
+            return None
+        try:
+            decode_init(token)
+        except WireError:
+            self._drops["sctp_init"] += 1
+            return None
+        return SctpAssociation(random=self._random, now=now)
+
     async def _run_call(self, call: ActiveCall, ufrag: str, session_id: bytes) -> None:
         try:
             await call.run(max_seconds=self._max_call_seconds)
         finally:
             self.engine.remove(call, ufrag=ufrag, session_id=session_id)
             del self._calls[call.id]
+            self._pending.pop(call, None)
             self._remember(call)
 
     def _remember(self, call: ActiveCall) -> None:

@@ -1,0 +1,54 @@
+"""Talk and send events beside the voice: JSON over the call's data channel, both ways.
+
+    voicegate serve --agent examples.events:agent
+
+The page lists what arrives. In its console, `voicegate.channel.send('{"type": "beep"}')` makes the agent beep.
+"""
+
+import json
+import math
+from array import array
+
+import trio
+
+import voicegate
+from voicegate.audio import SpeechStarted, SpeechStopped, VoiceDetector
+
+
+async def agent(call: voicegate.Call) -> None:
+    """Say hello, tell when the user speaks, and beep when asked to."""
+    await call.send(json.dumps({"type": "hello", "sample_rate": call.sample_rate}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell_speech, call)
+        async for message in call.messages:
+            try:
+                kind = json.loads(message.data)["type"]
+            except (ValueError, TypeError, LookupError):
+                await message.channel.send(
+                    '{"type": "error", "message": "a JSON object with a type, please"}'
+                )
+                continue
+            if kind == "beep":
+                call.audio_out.send_nowait(beep(call.sample_rate))
+                await call.audio_out.drain()
+                await message.channel.send('{"type": "beeped"}')
+
+
+async def tell_speech(call: voicegate.Call) -> None:
+    """Turn the user's voice into events."""
+    detector = VoiceDetector(sample_rate=call.sample_rate)
+    async for frame in call.audio_in:
+        ms = frame.position * 1000 // frame.sample_rate
+        match detector.handle_frame(frame.pcm):
+            case SpeechStarted():
+                await call.send(json.dumps({"type": "speech_started", "at_ms": ms}))
+            case SpeechStopped():
+                await call.send(json.dumps({"type": "speech_stopped", "at_ms": ms}))
+            case _:
+                pass
+
+
+def beep(sample_rate: int) -> bytes:
+    """Make a tenth of a second of 880 Hz."""
+    turn = 2 * math.pi * 880 / sample_rate
+    return array("h", (int(8000 * math.sin(turn * n)) for n in range(sample_rate // 10))).tobytes()
