@@ -30,6 +30,17 @@ app = App(
     help="A media server for talking with AI: WebRTC in front, plain audio behind.",
     version=lambda: version("voicegate-server"),
 )
+# By name, so that it is imported when it is wanted.
+app.command(
+    "voicegate.bench.command:app",
+    name="bench",
+    help="Measure voicegate in real browsers, beside a reference in the same run.",
+)
+app.command(
+    "voicegate.testing.fuzz.command:app",
+    name="fuzz",
+    help="Feed hostile input to a parser or a protocol core until it breaks or the time is over.",
+)
 
 
 @app.command(name="serve")

@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -11,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicegate.testing.script import DELAYS, LawBrokenError, drain, read_script, require, settle, write_script
-from voicegate.testing.targets import TARGETS
+from voicegate.testing.targets import SCRIPTED, TARGETS
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-CORES = ("wire", "ice", "dtls", "srtp", "rtp", "sdp", "audio")
+CORES = ("wire", "ice", "dtls", "srtp", "sctp", "datachannel", "rtp", "sdp", "audio")
 
 WITHOUT_TARGET = {
     "audio.codec.Codec.decode": "a Protocol",
     "sdp.transport.RemoteTransport.read": "takes a SessionDescription; reached through sdp.answer.answer",
     "sdp.grammar.read_number": "a piece of the attributes, each of which has a target",
     "dtls.signature.DigitallySigned.read": "what decode is made of",
+    "sdp.data.DataParameters.read": "takes pieces of a SessionDescription; reached likewise",
+    "sctp.handshake.Handshake.read_cookie": "what sctp.cookie.Baker.read is for, and a timer",
     "wire.buffer.Reader.read": "takes a length, not a peer's bytes",
     **dict.fromkeys(
         (
@@ -55,13 +58,13 @@ def parsers() -> Iterator[str]:
     """Name each public function and method in a core that says it takes a peer's bytes or text."""
     for core in CORES:
         package = import_module(f"voicegate.{core}")
-        names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
-        names += [f"voicegate.dtls.v12.{name}" for name in ("message",)] if core == "dtls" else []
+        modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names = [module.name for module in modules]
         for module in map(import_module, names):
             for holder in [module, *(value for value in vars(module).values() if inspect.isclass(value))]:
                 for name, function in inspect.getmembers(holder, inspect.isroutine):
                     is_ours = getattr(function, "__module__", None) == module.__name__
-                    if is_ours and name.startswith(("decode", "parse", "read")):
+                    if is_ours and re.match(r"(decode|parse|read)(_|$)", name):
                         yield f"{module.__name__}.{function.__qualname__}".removeprefix("voicegate.")
 
 
@@ -87,6 +90,7 @@ def test_what_is_like_a_real_input_is_survived(name: str, choice: st.DataObject)
     TARGETS[name](bytes(data[: choice.draw(st.integers(0, len(data)))]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_corpus_is_survived(name: str) -> None:
     for path in corpus(name):
@@ -126,6 +130,10 @@ def test_a_script_that_is_cut_short_gives_what_is_there() -> None:
 
 def test_a_script_is_bounded() -> None:
     assert len(list(read_script(bytes(3000)))) == 64
+
+
+def test_the_targets_that_take_scripts_are_targets() -> None:
+    assert TARGETS.keys() > SCRIPTED
 
 
 def test_a_broken_law_is_an_error_that_no_target_swallows() -> None:

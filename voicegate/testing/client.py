@@ -1,45 +1,54 @@
 """A WebRTC client without any I/O: what a browser does in a call, for tests and for load.
 
-It offers audio, checks connectivity, nominates, opens DTLS (or accepts it), sends and hears audio. It is
-honest: whatever a test wants to go wrong, the test does to its datagrams.
+It offers audio and perhaps data channels, checks connectivity, nominates, opens DTLS (or accepts it), sends
+and hears audio and messages. It has Chromium's habits: with SPED, DTLS begins inside its checks, whatever the
+answer says of it, and once there is an answer to one goes beside them; with SNAP, data begins right after
+DTLS. It is honest: whatever a test wants to go wrong, the test does to its datagrams.
 
 Layer: core (sans-IO).
 """
 
+from base64 import b64decode
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
+from voicegate.datachannel import DataChannels, DataEstablished, DataFailed, Message
 from voicegate.dtls import (
+    ApplicationData,
     Certificate,
     Closed,
     DtlsConnection,
     Fingerprint,
+    Group,
     HandshakeCompleted,
     HandshakeFailed,
+    ProtocolVersion,
     Role,
+    SrtpProfile,
 )
-from voicegate.errors import UsageError, WireError
-from voicegate.ice import Credentials, Message
-from voicegate.ice.stun import MessageClass, binding_request
+from voicegate.dtls.key_share import AVAILABLE_GROUPS
+from voicegate.errors import UsageError
+from voicegate.ice import Credentials
+from voicegate.ice.sped import Sped, SpedState
+from voicegate.sctp import SctpAssociation, decode_init
 from voicegate.sdp import AudioParameters, Candidate, SessionDescription
 from voicegate.srtp import SrtpSession
+from voicegate.testing.checker import KEEPALIVE_INTERVAL, Checker
+from voicegate.testing.offer import ClientOffer
 from voicegate.transceiver.media import Media
 from voicegate.wire import PacketKind, classify
 
 __all__ = ["ClientCore", "ClientState"]
 
-CHECK_INTERVAL: Final = 0.05
-"""Seconds between checks until the first answer, as browsers do."""
-KEEPALIVE_INTERVAL: Final = 2.5
-"""Seconds between checks afterwards, as libwebrtc does on a stable path."""
+MAX_EARLY_PACKETS: Final = 50
+"""A second of media: what overtakes the server's part of the handshake, or comes before any path."""
 
-_CODEC_LINES: Final = {
-    "opus": "111\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1",
-    "PCMU": "0\r\na=rtpmap:0 PCMU/8000",
-    "PCMA": "8\r\na=rtpmap:8 PCMA/8000",
-}
+_CHANNEL_LABEL: Final = "oai-events"
+_SPED_MTU: Final = 900
+"""Bytes of a DTLS datagram that is to fit into a check, in libwebrtc."""
+_MTU: Final = 1200
 
 
 class ClientState(Enum):
@@ -54,7 +63,21 @@ class ClientState(Enum):
 
 
 class ClientCore:
-    """One client and its one call."""
+    """One client and its one call.
+
+    Args:
+        random: Where random bytes come from.
+        certificate: The client's own.
+        codec: The one that is offered.
+        setup: Of the offer, as SDP has it.
+        keepalive_interval: Seconds between checks once one was answered.
+        has_data: Whether data channels are offered, and one is opened.
+        negotiated_id: Its number where both sides know of it; without, the server is asked in-band.
+        has_snap: Whether the offer says the SCTP INIT.
+        has_sped: Whether DTLS begins inside the checks.
+        dtls_versions: The best first.
+        dtls_groups: Of DTLS 1.3, the best first; those for a quantum age make the ClientHello two datagrams.
+    """
 
     def __init__(
         self,
@@ -64,6 +87,12 @@ class ClientCore:
         codec: str = "opus",
         setup: str = "actpass",
         keepalive_interval: float = KEEPALIVE_INTERVAL,
+        has_data: bool = False,
+        negotiated_id: int | None = None,
+        has_snap: bool = False,
+        has_sped: bool = False,
+        dtls_versions: Sequence[ProtocolVersion] = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2),
+        dtls_groups: Sequence[Group] = AVAILABLE_GROUPS,
     ) -> None:
         self.state = ClientState.NEW
         self.failure = ""
@@ -72,47 +101,55 @@ class ClientCore:
         self.server: Candidate | None = None
         """Where datagrams go, once the answer is known."""
         self.media: Media | None = None
+        self.channels: DataChannels | None = None
+        """Once the answer has accepted them; `handle_timeout` sends what was sent on them."""
+        self.is_data_ready = False
+        """Whether the association is up, which is when a page hears that its channels are open."""
+        self.received: list[Message] = []
+        """All messages of the server's."""
         self._random = random
         self._certificate = certificate
         self._codec = codec
         self._setup = setup
-        self._keepalive_interval = keepalive_interval
+        self._negotiated_id = negotiated_id
+        self._has_snap = has_snap
+        self._dtls_versions = dtls_versions
+        self._dtls_groups = dtls_groups
+        # Nothing of it happens before the answer, so any time will do.
+        self._association = SctpAssociation(random=random, now=0.0) if has_data else None
+        self._remote_init: bytes | None = None
         self._local = Credentials(ufrag=random(4).hex(), pwd=random(16).hex())
         self._remote: Credentials | None = None
         self._dtls: DtlsConnection | None = None
         self._is_dtls_client = True
-        self._is_reached = False
-        self._check_at: float | None = None
+        self._sped = Sped() if has_sped else None
+        self._checker = Checker(
+            local=self._local, random=random, keepalive_interval=keepalive_interval, sped=self._sped
+        )
+        self._early: deque[bytes] = deque(maxlen=MAX_EARLY_PACKETS)
+        self._unsent: deque[bytes] = deque(maxlen=MAX_EARLY_PACKETS)
         self._transmits: deque[bytes] = deque()
 
     # Signalling
 
     def offer(self) -> str:
-        """Return the SDP offer: audio only, no candidates, as the usual page makes it."""
-        return "\r\n".join(
-            (
-                "v=0",
-                f"o=- {int.from_bytes(self._random(7), 'big')} 2 IN IP4 127.0.0.1",
-                "s=-",
-                "t=0 0",
-                "a=group:BUNDLE 0",
-                f"m=audio 9 UDP/TLS/RTP/SAVPF {_CODEC_LINES[self._codec]}",
-                "c=IN IP4 0.0.0.0",
-                "a=mid:0",
-                "a=sendrecv",
-                "a=rtcp-mux",
-                f"a=ice-ufrag:{self._local.ufrag}",
-                f"a=ice-pwd:{self._local.pwd}",
-                f"a=fingerprint:{self._certificate.fingerprint}",
-                f"a=setup:{self._setup}",
-                "",
-            )
-        )
+        """Return the SDP offer."""
+        association = self._association
+        return ClientOffer(
+            session_id=int.from_bytes(self._random(7), "big"),
+            codec=self._codec,
+            local=self._local,
+            fingerprint=str(self._certificate.fingerprint),
+            setup=self._setup,
+            has_data=association is not None,
+            sctp_init=association.init.encode() if association is not None and self._has_snap else None,
+            has_sped=self._sped is not None,
+        ).encode()
 
     def handle_answer(self, sdp: str, *, now: float) -> None:
         """Apply the server's answer and begin to check connectivity."""
         answer = SessionDescription.decode(sdp)
-        section = next(media for media in answer.media if media.port)
+        section = next(media for media in answer.media if media.kind == "audio" and media.port)
         value = {attribute.name: attribute.value or "" for attribute in section.attributes}
         self.server = Candidate.decode(value["candidate"])
         self._remote = Credentials(ufrag=value["ice-ufrag"], pwd=value["ice-pwd"])
@@ -123,6 +160,9 @@ class ClientCore:
             remote_fingerprints=[Fingerprint.parse(value["fingerprint"])],
             random=self._random,
             now=now,
+            mtu=_MTU if self._sped is None else _SPED_MTU,
+            versions=self._dtls_versions,
+            groups=self._dtls_groups,
         )
         self.media = Media(
             AudioParameters.negotiate(answer, section, codecs=(self._codec,), has_rtcp_reduced_size=False),
@@ -132,8 +172,12 @@ class ClientCore:
             now=now,
             ntp_at_zero=0.0,
         )
+        self._open_channels(answer, now)
         self.state = ClientState.CHECKING
-        self._check_at = now
+        self._checker.start(self._remote, now=now)
+        if self._sped is not None and self._is_dtls_client:
+            self._dtls.start(now=now)
+            self._pump(now)
 
     # Input
 
@@ -149,10 +193,14 @@ class ClientCore:
             return
         match classify(data):
             case PacketKind.STUN:
-                self._handle_stun(data, now)
+                self._handle_check_answer(data, self._dtls, now)
             case PacketKind.DTLS:
+                if self._sped is not None:
+                    self._sped.note_datagram(data)
                 self._dtls.handle_datagram(data, now=now)
                 self._pump(now)
+            case PacketKind.RTP | PacketKind.RTCP if self.state is not ClientState.CONNECTED:
+                self._early.append(data)
             case PacketKind.RTP:
                 self.media.handle_rtp(data, now=now)
                 self._pump(now)
@@ -165,20 +213,24 @@ class ClientCore:
         """Do all that is due."""
         if self._dtls is None or self.media is None:
             return
-        if self._check_at is not None and now >= self._check_at:
-            self._check(nominates=False)
-            self._check_at = now + (self._keepalive_interval if self._is_reached else CHECK_INTERVAL)
-        self._dtls.handle_timeout(now=now)
+        self._checker.handle_timeout(now=now)
+        if self._dtls_deadline is not None and now >= self._dtls_deadline:
+            self._dtls.handle_timeout(now=now)
         self.media.handle_timeout(now=now)
+        if self.channels is not None and self.state is ClientState.CONNECTED:
+            self.channels.handle_timeout(now=now)
         self._pump(now)
 
     def close(self, *, now: float) -> None:
-        """Hang up as a browser does: RTCP BYE, DTLS close_notify."""
+        """Hang up as a browser does: RTCP BYE, SCTP ABORT, DTLS close_notify."""
         if self.media is not None and self._dtls is not None and self.state is not ClientState.CLOSED:
             self.media.close(now=now)
+            if self.channels is not None:
+                self.channels.close(now=now)
+            self._pump(now)
             self._dtls.close(now=now)
             self._pump(now)
-        self._check_at = None
+        self._checker.stop()
         self.state = ClientState.CLOSED
 
     # Output
@@ -191,70 +243,137 @@ class ClientCore:
         """Return when `handle_timeout` is wanted."""
         if self._dtls is None or self.media is None or self.state in {ClientState.FAILED, ClientState.CLOSED}:
             return None
-        deadlines = (self._check_at, self._dtls.poll_timeout(), self.media.poll_timeout())
+        deadlines = (
+            self._checker.poll_timeout(),
+            self._dtls_deadline,
+            self.media.poll_timeout(),
+            self.channels.poll_timeout() if self.channels is not None and self._dtls.is_completed else None,
+        )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
-    # Internals
+    # Internals: from checks to DTLS
 
-    def _check(self, *, nominates: bool) -> None:
-        if self._remote is None:
-            return
-        self._transmits.append(
-            binding_request(
-                transaction_id=self._random(12),
-                username=f"{self._remote.ufrag}:{self._local.ufrag}",
-                key=self._remote.pwd.encode(),
-                priority=0x6E7F00FF,
-                ice_controlling=1,
-                has_use_candidate=nominates,
-            )
-        )
+    def _handle_check_answer(self, data: bytes, dtls: DtlsConnection, now: float) -> None:
+        was_reached = self._checker.is_reached
+        embedded = self._checker.handle_datagram(data, now=now)
+        if self._checker.is_reached and not was_reached:
+            self._reach(dtls, now)
+        if embedded is not None:
+            dtls.handle_datagram(embedded, now=now)
+        self._pump(now)
 
-    def _handle_stun(self, data: bytes, now: float) -> None:
-        try:
-            message = Message.decode(data)
-        except WireError:
-            return
-        if (
-            self._remote is None
-            or self._dtls is None
-            or message.message_class is not MessageClass.SUCCESS
-            or not message.has_valid_integrity(self._remote.pwd.encode())
-            or self._is_reached
-        ):
-            return
-        self._is_reached = True
+    def _reach(self, dtls: DtlsConnection, now: float) -> None:
+        """Go on after the first answer to a check: DTLS now goes beside the checks."""
         if self.state is ClientState.CHECKING:  # a server that opens DTLS may be faster than its answer
             self.state = ClientState.HANDSHAKING
-        self._check_at = now + self._keepalive_interval
-        self._check(nominates=True)
-        if self._is_dtls_client:
-            self._dtls.start(now=now)
-            self._pump(now)
+        dtls.set_round_trip(self._checker.round_trip)
+        self._pump_checks()
+        if self._sped is None:
+            if self._is_dtls_client:
+                dtls.start(now=now)
+        elif self._sped.state is SpedState.CONFIRMED:
+            # To a server without SPED, Chromium says it again only when the timer of DTLS fires.
+            self._transmits += self._sped.pending
+        self._transmits += self._unsent
+        self._unsent.clear()
+
+    @property
+    def _dtls_deadline(self) -> float | None:
+        """When DTLS is to repeat its flight; with SPED not before two round trips beside the checks."""
+        deadline = self._dtls.poll_timeout() if self._dtls is not None else None
+        if deadline is None or self._sped is None:
+            return deadline
+        checker = self._checker
+        return max(deadline, checker.began_at + 3 * checker.round_trip) if checker.is_reached else None
+
+    def _pump_checks(self) -> None:
+        while (check := self._checker.poll_transmit()) is not None:
+            self._transmits.append(check)
+
+    # Internals: DTLS and what is inside
+
+    def _open_channels(self, answer: SessionDescription, now: float) -> None:
+        section = next((media for media in answer.media if media.kind == "application" and media.port), None)
+        if section is None or self._association is None:
+            return
+        value = {attribute.name: attribute.value or "" for attribute in section.attributes}
+        self.channels = DataChannels(
+            self._association,
+            is_dtls_client=self._is_dtls_client,
+            max_message_size=int(value["max-message-size"]),
+        )
+        self.channels.open(label=_CHANNEL_LABEL, negotiated_id=self._negotiated_id, now=now)
+        if self._has_snap and "sctp-init" in value:
+            self._remote_init = b64decode(value["sctp-init"], validate=True)
 
     def _pump(self, now: float) -> None:
         if self._dtls is None or self.media is None:
             return
+        self._pump_checks()
         while (event := self._dtls.poll_event()) is not None:
             match event:
                 case HandshakeCompleted(srtp_profile=profile):
-                    length = 2 * (profile.key_length + profile.salt_length)
-                    material = self._dtls.export_keying_material("EXTRACTOR-dtls_srtp", length)
-                    srtp = SrtpSession.from_exporter(
-                        profile=profile, keying_material=material, is_client=self._is_dtls_client
-                    )
-                    self.media.open(srtp, now=now)
-                    self.state = ClientState.CONNECTED
+                    self._connect(self._dtls, self.media, profile, now)
+                case ApplicationData(data=data) if self.channels is not None:
+                    self.channels.handle_datagram(data, now=now)
                 case HandshakeFailed(detail=detail):
                     self.state, self.failure = ClientState.FAILED, detail
-                case Closed(is_remote=True):
+                case Closed(is_remote=True, alert=alert):
                     self.media.close(now=now)
-                    self.state = ClientState.CLOSED
+                    self.state = ClientState.FAILED if alert else ClientState.CLOSED
+                    self.failure = f"the server sent alert {alert}" if alert else ""
                 case _:
                     pass
-        while (datagram := self._dtls.poll_transmit()) is not None:
-            self._transmits.append(datagram)
+        if self.channels is not None:
+            self._pump_channels(self.channels, self._dtls, now)
+        self._pump_dtls(self._dtls)
         while (packet := self.media.poll_transmit()) is not None:
             self._transmits.append(packet)
         while (frame := self.media.poll_audio()) is not None:
             self.heard += frame.pcm
+
+    def _connect(self, dtls: DtlsConnection, media: Media, profile: SrtpProfile, now: float) -> None:
+        """Go on after the handshake; as server, a browser too sends nothing before it is over."""
+        material = dtls.export_keying_material(
+            "EXTRACTOR-dtls_srtp", 2 * (profile.key_length + profile.salt_length)
+        )
+        media.open(
+            SrtpSession.from_exporter(
+                profile=profile, keying_material=material, is_client=self._is_dtls_client
+            ),
+            now=now,
+        )
+        self.state = ClientState.CONNECTED
+        while self._early:
+            data = self._early.popleft()
+            handle = media.handle_rtp if classify(data) is PacketKind.RTP else media.handle_rtcp
+            handle(data, now=now)
+        if self.channels is not None:
+            self.channels.set_round_trip(self._checker.round_trip)
+            if self._remote_init is not None:
+                self.channels.start_with(decode_init(self._remote_init), now=now)
+            else:
+                self.channels.start(now=now)
+
+    def _pump_channels(self, channels: DataChannels, dtls: DtlsConnection, now: float) -> None:
+        while (event := channels.poll_event()) is not None:
+            if isinstance(event, DataEstablished | DataFailed):
+                self.is_data_ready = isinstance(event, DataEstablished)
+        while (message := channels.poll_message()) is not None:
+            self.received.append(message)
+        while self.state is ClientState.CONNECTED and (packet := channels.poll_transmit()) is not None:
+            dtls.send(packet, now=now)
+
+    def _pump_dtls(self, dtls: DtlsConnection) -> None:
+        datagrams = iter(dtls.poll_transmit, None)
+        if self._sped is None or self._checker.is_reached:
+            self._transmits += datagrams
+        else:
+            # Until a check is answered the flight goes nowhere but into checks, and what follows it waits.
+            flight = dtls.flight
+            self._unsent += (datagram for datagram in datagrams if datagram not in flight)
+        if self._sped is None:
+            return
+        self._sped.embed(dtls.flight)
+        if dtls.is_completed and not self._sped.pending:
+            self._sped.end()

@@ -15,25 +15,30 @@ from itertools import count
 from typing import Final
 
 from voicegate.audio import G711Codec, Lost, ReceiveBuffer
-from voicegate.dtls import Certificate, DtlsConnection, Role
+from voicegate.dtls import Certificate
 from voicegate.errors import UsageError, WireError
-from voicegate.ice import Credentials, IceLiteAgent, Keyring, Route
+from voicegate.ice import (
+    MAX_EMBEDDED_LENGTH,
+    Credentials,
+    EmbeddedDatagram,
+    IceLiteAgent,
+    Keyring,
+    Route,
+)
 from voicegate.ice.stun import binding_request
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router, ToClient
 from voicegate.rtp import RtpPacket, RtpSender, RtpSession, decode_compound
-from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer
 from voicegate.srtp import SrtpSession
-from voicegate.testing.client import ClientCore
-from voicegate.testing.script import Step, drain, read_script, require, settle
-from voicegate.transceiver.core import CallCore
+from voicegate.testing.script import drain, read_script, require, settle
 from voicegate.wire import Path, hop
 from voicegate.wire.path import Address, address_bytes
 
 __all__ = [
+    "ROUTE",
+    "certificate",
     "keyring",
-    "local_parameters",
-    "run_call",
-    "run_dtls",
+    "make_path",
+    "repeatable_random",
     "run_ice_agent",
     "run_receive_buffer",
     "run_router",
@@ -42,92 +47,74 @@ __all__ = [
 ]
 
 _SECRET: Final = bytes(32)
-_ROUTE: Final = Route(transceiver_id=1, session_id=bytes(8))
+ROUTE: Final = Route(transceiver_id=1, session_id=bytes(8))
 _CLIENT_UFRAG: Final = "abcd"
 _RELAY: Final = ("127.0.0.1", 4000)
 _HOSTS: Final = (address_bytes("192.0.2.1"), address_bytes("2001:db8::7"))
-_PATHS: Final = tuple(Path(_RELAY, _HOSTS[port % 2], 5000 + port) for port in range(16))
-_HOME: Final = _PATHS[0]
+_ANSWER_ROOM: Final = 200
+"""Bytes that an answer to a check may be longer than it: addresses, integrity, checksums."""
 
 
-def run_ice_agent(script: bytes) -> None:
-    """Kinds name paths. With a datagram: a STUN message; after a byte 1: an attribute of a genuine check.
-
-    Without: something authenticated came from there.
-    """
-    local = keyring().mint(_ROUTE)
-    agent = IceLiteAgent(local=local, remote_ufrag=_CLIENT_UFRAG, remote_pwd="x" * 22, now=0.0)
+def run_ice_agent(script: bytes, *, is_sped: bool) -> None:
+    """Kinds name paths. With a datagram: see `_move_ice`; without: something authenticated came there."""
+    agent = IceLiteAgent(
+        local=keyring().mint(ROUTE),
+        remote_ufrag=_CLIENT_UFRAG,
+        remote_pwd="x" * 22,
+        now=0.0,
+        is_sped=is_sped,
+    )
+    room = _ANSWER_ROOM + (MAX_EMBEDDED_LENGTH if is_sped else 0)
     for kind, now, data in read_script(script):
         settle(agent, now=now)
-        path = _PATHS[kind]
-        if not data:
-            agent.confirm_path(path, now=now)
-        elif data[0] == 1:
-            agent.handle_datagram(_check(local, data[1:]), path=path, now=now)
+        path = make_path(kind)
+        if data:
+            _move_ice(agent, data, path, now)
         else:
-            agent.handle_datagram(data, path=path, now=now)
+            agent.confirm_path(path, now=now)
+        # Events first: an answer may carry what came of its own check.
+        for event in drain(iter(agent.poll_event, None)):
+            if isinstance(event, EmbeddedDatagram):
+                require(is_sped and event.path == path, "DTLS in a check counts where SPED was agreed")
+                agent.embed((event.data, event.data[::-1]))
         for transmit in drain(iter(agent.poll_transmit, None)):
             require(transmit.path == path, "an answer goes where its check came from")
-            require(len(transmit.data) <= len(data) + 200, "an answer does not amplify")
-        drain(iter(agent.poll_event, None))
+            require(len(transmit.data) <= len(data) + room, "an answer does not amplify")
         require(agent.statistics().paths <= 8, "paths are bounded")
         require(
             agent.selected_path is None or agent.is_validated(agent.selected_path), "media needs a valid path"
         )
 
 
-def run_dtls(role: Role, script: bytes) -> None:
-    """Kinds as in `_deliver`; the peer is genuine."""
-    ends = {
-        Role.SERVER: _dtls_connection(Role.SERVER, certificate=_certificate(0), peer=_certificate(1)),
-        Role.CLIENT: _dtls_connection(Role.CLIENT, certificate=_certificate(1), peer=_certificate(0)),
-    }
-    end = ends.pop(role)
-    (peer,) = ends.values()
-    (end if role is Role.CLIENT else peer).start(now=0.0)
-    sent: list[bytes] = []
-    for step in read_script(script):
-        settle(peer, now=step.now)
-        sent += drain(iter(peer.poll_transmit, None))
-        settle(end, now=step.now)
-        for data in _deliver(step, sent):
-            end.handle_datagram(data, now=step.now)
-        for data in drain(iter(end.poll_transmit, None)):
-            peer.handle_datagram(data, now=step.now)
-        drain(iter(end.poll_event, None))
-        if end.is_completed:
-            end.send(b"said", now=step.now)
+def _move_ice(agent: IceLiteAgent, data: bytes, path: Path, now: float) -> None:
+    """First byte 1: an attribute of a genuine check follows. 2: DTLS came by itself. 3: DTLS is to be sent.
 
-
-def _deliver(step: Step, sent: list[bytes]) -> list[bytes]:
-    """Say what arrives in a step, of what the genuine peer has sent and what the script has.
-
-    Kind 0: the script's datagram. 1: the peer's next. 2: its next, changed (a 16-bit offset, then what is
-    XORed there). 3: its next is lost. 4: its next, twice. Others: all that it has sent.
+    4: DTLS is done. 5: ICE restarts, as the generation in the next byte; 6: as 1, of that generation.
+    Others: a STUN message, that byte included.
     """
-    if step.kind == 0:
-        return [step.data]
-    if step.kind > 4:
-        arriving, sent[:] = sent[:], []
-        return arriving
-    if not sent:
-        return []
-    datagram = sent.pop(0)
-    if step.kind == 2:
-        datagram = _changed(datagram, int.from_bytes(step.data[:2], "big"), step.data[2:])
-    return [datagram] * (1, 1, 1, 0, 2)[step.kind]
-
-
-def _changed(datagram: bytes, offset: int, change: bytes) -> bytes:
-    changed = bytearray(datagram)
-    for where, flip in zip(range(offset, len(datagram)), change, strict=False):
-        changed[where] ^= flip
-    return bytes(changed)
+    generation = keyring().mint(ROUTE._replace(generation=data[1] if len(data) > 1 else 1))
+    if data[0] == 1:
+        agent.handle_datagram(_check(keyring().mint(ROUTE), data[1:]), path=path, now=now)
+    elif data[0] == 2:
+        agent.note_datagram(path, now=now)
+        agent.note_dtls(data[1:])
+    elif data[0] == 3:
+        agent.embed((data[1:], data[2:]))
+    elif data[0] == 4:
+        agent.end_sped()
+    elif data[0] == 5:
+        # A restart wants a generation that is new.
+        with suppress(UsageError):
+            agent.restart(local=generation, remote_ufrag=_CLIENT_UFRAG, remote_pwd="y" * 22, now=now)
+    elif data[0] == 6:
+        agent.handle_datagram(_check(generation, data[2:]), path=path, now=now)
+    else:
+        agent.handle_datagram(data, path=path, now=now)
 
 
 def run_rtp_session(script: bytes) -> None:
     """Kind 0: a compound of the peer's. 1: a packet of the peer's. Others: the payload of one of ours."""
-    random = _random()
+    random = repeatable_random()
     sender = RtpSender.begin(ssrc=1, payload_type=111, clock_rate=48000, random=random)
     session = RtpSession(sender, cname="server", ntp_at_zero=3.9e9, random=random, now=0.0)
     for kind, now, data in read_script(script):
@@ -198,11 +185,11 @@ def run_router(script: bytes) -> None:
     """
     hop_address, stranger = ("127.0.0.1", 9000), ("127.0.0.1", 9001)
     router = Router(keyring=keyring(), now=0.0)
-    router.set_transceivers({_ROUTE.transceiver_id: hop_address})
+    router.set_transceivers({ROUTE.transceiver_id: hop_address})
     for kind, now, data in read_script(script):
         router.handle_timeout(now)
         if kind < 8:
-            _route_client(router, _check(keyring().mint(_ROUTE), data) if kind & 4 else data, kind & 3, now)
+            _route_client(router, _check(keyring().mint(ROUTE), data) if kind & 4 else data, kind & 3, now)
             continue
         source: Address = hop_address if kind == 8 else stranger
         sent = router.handle_hop_datagram(data, source, now=now)
@@ -226,37 +213,15 @@ def _route_client(router: Router, data: bytes, client: int, now: float) -> None:
         require(carried[1:4] == (_HOSTS[client & 1], client, client > 1), "the hop header names the client")
 
 
-def run_call(script: bytes) -> None:
-    """Kinds as in `_deliver`, from home; 8 and more: the script's datagram, from elsewhere."""
-    core, client = _connectable_call()
-    sent: list[bytes] = []
-    for step in read_script(script):
-        settle(client, now=step.now)
-        sent += drain(iter(client.poll_transmit, None))
-        settle(core, now=step.now)
-        if step.kind >= 8:
-            core.handle_datagram(step.data, path=_PATHS[step.kind], now=step.now)
-        else:
-            for data in _deliver(step, sent):
-                core.handle_datagram(data, path=_HOME, now=step.now)
-        for transmit in drain(iter(core.poll_transmit, None)):
-            require(transmit.path == _HOME, "nothing is sent to where no genuine check came from")
-            client.handle_datagram(transmit.data, now=step.now)
-        drain(iter(core.poll_audio, None))
-        drain(iter(core.poll_event, None))
-        core.statistics()
-    core.close(now=1e6)
-    require(core.poll_timeout() is None, "a closed call wants nothing more")
-
-
-def _random() -> Callable[[int], bytes]:
+def repeatable_random() -> Callable[[int], bytes]:
     """Make randomness that is the same each time."""
     numbers = count()
     return lambda length: hashlib.shake_128(next(numbers).to_bytes(8, "big")).digest(length)
 
 
 @cache
-def _certificate(_which: int) -> Certificate:
+def certificate(_which: int) -> Certificate:
+    """Return the certificate of one end or the other."""
     return Certificate.generate(not_before=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
 
 
@@ -278,49 +243,7 @@ def _check(local: Credentials, extra: bytes) -> bytes:
     )
 
 
-def local_parameters() -> LocalParameters:
-    """Return our side of a call."""
-    local = keyring().mint(_ROUTE)
-    return LocalParameters(
-        ice_ufrag=local.ufrag,
-        ice_pwd=local.pwd,
-        fingerprint=str(_certificate(0).fingerprint),
-        candidates=(
-            Candidate(foundation="1", transport="udp", priority=1, address="192.0.2.100", port=3478),
-        ),
-        session_id=1,
-        ssrc=1234,
-        cname="server",
-        stream_id="s",
-        track_id="t",
-    )
-
-
-def _dtls_connection(role: Role, *, certificate: Certificate, peer: Certificate) -> DtlsConnection:
-    return DtlsConnection(
-        role=role,
-        certificate=certificate,
-        remote_fingerprints=[peer.fingerprint],
-        random=_random(),
-        now=0.0,
-        mtu=300,
-    )
-
-
-def _connectable_call() -> tuple[CallCore, ClientCore]:
-    """Make a call that was offered and answered, and the client it is with."""
-    random = _random()
-    client = ClientCore(random=random, certificate=_certificate(1), codec="PCMU")
-    negotiated = answer(SessionDescription.decode(client.offer()), local_parameters())
-    client.handle_answer(negotiated.answer.encode(), now=0.0)
-    core = CallCore(
-        local=keyring().mint(_ROUTE),
-        negotiated=negotiated,
-        certificate=_certificate(0),
-        ssrc=1234,
-        cname="server",
-        random=random,
-        now=0.0,
-        ntp_at_zero=3.9e9,
-    )
-    return core, client
+@cache
+def make_path(number: int) -> Path:
+    """Return one of several ways from a client to us."""
+    return Path(_RELAY, _HOSTS[number % 2], 5000 + number)

@@ -10,7 +10,20 @@ Layer: core (sans-IO).
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-__all__ = ["Step", "DELAYS", "LawBrokenError", "drain", "read_script", "require", "settle", "write_script"]
+__all__ = [
+    "Step",
+    "DELAYS",
+    "MAX_STEPS",
+    "LawBrokenError",
+    "deliver",
+    "drain",
+    "join_script",
+    "read_script",
+    "require",
+    "settle",
+    "split_script",
+    "write_script",
+]
 
 DELAYS: Final = (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 """Seconds: from packets in one batch over frames, retransmissions and watchdogs to flows that expire."""
@@ -51,23 +64,32 @@ class _Core(Protocol):
 
 def read_script(script: bytes) -> Iterator[Step]:
     """Take a script apart; time begins at 0 and stands between steps that say so."""
-    now, position = 0.0, 0
-    for _ in range(MAX_STEPS):
-        if len(script) - position < 3:
-            return
-        now += DELAYS[script[position] >> 4]
-        start = position + 3
-        stop = start + int.from_bytes(script[position + 1 : start], "big")
-        yield Step(script[position] & 0x0F, now, script[start:stop])
-        position = stop
+    now = 0.0
+    for head, data in split_script(script):
+        now += DELAYS[head >> 4]
+        yield Step(head & 0x0F, now, data)
 
 
 def write_script(steps: Iterable[tuple[int, float, bytes]]) -> bytes:
     """Put a script together from kinds, delays (of `DELAYS`) and datagrams."""
-    return b"".join(
-        bytes((DELAYS.index(delay) << 4 | kind,)) + len(data).to_bytes(2, "big") + data
-        for kind, delay, data in steps
-    )
+    return join_script((DELAYS.index(delay) << 4 | kind, data) for kind, delay, data in steps)
+
+
+def split_script(script: bytes) -> list[tuple[int, bytes]]:
+    """Take a script apart into the first byte and the datagram of each step."""
+    steps: list[tuple[int, bytes]] = []
+    position = 0
+    while len(steps) < MAX_STEPS and len(script) - position >= 3:
+        start = position + 3
+        stop = start + int.from_bytes(script[position + 1 : start], "big")
+        steps.append((script[position], script[start:stop]))
+        position = stop
+    return steps
+
+
+def join_script(steps: Iterable[tuple[int, bytes]]) -> bytes:
+    """Put together what `split_script` took apart."""
+    return b"".join(bytes((head,)) + len(data).to_bytes(2, "big") + data for head, data in steps)
 
 
 def require(condition: object, law: str) -> None:
@@ -96,3 +118,29 @@ def settle(core: _Core, *, now: float) -> None:
             return
         core.handle_timeout(now=now)
     raise LawBrokenError("a core that wants the same deadline again spins for ever")
+
+
+def deliver(step: Step, sent: list[bytes]) -> list[bytes]:
+    """Say what arrives in a step, of what the genuine peer has sent and what the script has.
+
+    Kind 0: the script's datagram. 1: the peer's next. 2: its next, changed (a 16-bit offset, then what is
+    XORed there). 3: its next is lost. 4: its next, twice. Others: all that it has sent.
+    """
+    if step.kind == 0:
+        return [step.data]
+    if step.kind > 4:
+        arriving, sent[:] = sent[:], []
+        return arriving
+    if not sent:
+        return []
+    datagram = sent.pop(0)
+    if step.kind == 2:
+        datagram = _changed(datagram, int.from_bytes(step.data[:2], "big"), step.data[2:])
+    return [datagram] * (1, 1, 1, 0, 2)[step.kind]
+
+
+def _changed(datagram: bytes, offset: int, change: bytes) -> bytes:
+    changed = bytearray(datagram)
+    for where, flip in zip(range(offset, len(datagram)), change, strict=False):
+        changed[where] ^= flip
+    return bytes(changed)

@@ -11,8 +11,13 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Final, Protocol, Self, TypeVar
 
+import google_crc32c
+
 from voicegate.audio import G711Codec, OpusDecoder, ReceiveBuffer, packet_samples
-from voicegate.dtls import DtlsConnection, Fingerprint, Role
+from voicegate.datachannel import DataChannels
+from voicegate.datachannel.establishment import DataChannelAck, DataChannelOpen, decode_establishment
+from voicegate.datachannel.payload import decode_payload, encode_payload
+from voicegate.dtls import DtlsConnection, Fingerprint, ProtocolVersion, Role
 from voicegate.dtls import extension as dtls_extension
 from voicegate.dtls.alert import Alert
 from voicegate.dtls.certificate import load_public_key
@@ -20,35 +25,46 @@ from voicegate.dtls.failure import DtlsError
 from voicegate.dtls.handshake import Fragment
 from voicegate.dtls.hello import ClientHello, HelloVerifyRequest, ServerHello
 from voicegate.dtls.key_exchange import KeyShare, NamedGroup
+from voicegate.dtls.key_share import Group, OfferedShare, answer_share, is_available
 from voicegate.dtls.record import Record
 from voicegate.dtls.signature import DigitallySigned
 from voicegate.dtls.srtp import UseSrtp
 from voicegate.dtls.v12 import message as v12
+from voicegate.dtls.v13 import message as v13
+from voicegate.dtls.v13.record import ProtectedRecord
 from voicegate.errors import WireError
 from voicegate.ice import IceLiteAgent, Keyring, Message
 from voicegate.relay.router import Router
 from voicegate.rtp import AudioLevel, RtpPacket, RtpSession, decode_compound, encode_compound
 from voicegate.rtp.header_extension import decode_elements, encode_elements
-from voicegate.sdp import OfferError, SessionDescription, answer, attribute
+from voicegate.sctp import SctpAssociation, reconfiguration
+from voicegate.sctp import chunk as sctp_chunk
+from voicegate.sctp.cookie import Baker
+from voicegate.sctp.init import Init, decode_init
+from voicegate.sctp.packet import Packet
+from voicegate.sctp.parameter import Parameter, decode_parameters, encode_parameters
+from voicegate.sdp import OfferError, SessionDescription, answer, attribute, offered_sctp_init
 from voicegate.signalling.fault import RequestRefused
 from voicegate.signalling.offer import read_offer
 from voicegate.srtp import SrtpSession
+from voicegate.testing.call_target import local_parameters, run_call
 from voicegate.testing.core_target import (
     keyring,
-    local_parameters,
-    run_call,
-    run_dtls,
+    repeatable_random,
     run_ice_agent,
     run_receive_buffer,
     run_router,
     run_rtp_session,
     run_srtp_session,
 )
+from voicegate.testing.datachannel_target import run_data_channels
+from voicegate.testing.dtls_target import run_dtls
 from voicegate.testing.script import require
+from voicegate.testing.sctp_target import run_sctp
 from voicegate.transceiver.core import CallCore
 from voicegate.wire import PacketKind, Reader, Writer, classify, hop
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["SCRIPTED", "TARGETS", "Target"]
 
 Target = Callable[[bytes], None]
 
@@ -71,6 +87,15 @@ class _Textual(Protocol):
     def decode(cls, value: str, /) -> Self: ...
 
     def encode(self) -> str: ...
+
+
+class _Parametric(Protocol):
+    """What goes into a parameter of SCTP."""
+
+    @classmethod
+    def decode(cls, value: bytes, /) -> Self: ...
+
+    def encode(self) -> Parameter: ...
 
 
 def _text(data: bytes) -> str:
@@ -151,6 +176,23 @@ def _write_extensions(extensions: tuple[dtls_extension.Extension, ...]) -> bytes
     return writer.finish()
 
 
+def _read_extension_block(data: bytes) -> tuple[dtls_extension.Extension, ...]:
+    reader = Reader(data)
+    extensions = dtls_extension.read_extension_block(reader)
+    reader.finish()
+    return extensions
+
+
+def _write_extension_block(extensions: tuple[dtls_extension.Extension, ...]) -> bytes:
+    writer = Writer()
+    dtls_extension.write_extension_block(writer, extensions)
+    return writer.finish()
+
+
+def _encode_value(piece: _Parametric) -> bytes:
+    return piece.encode().value
+
+
 def _encode_hop(datagram: hop.HopDatagram) -> bytes:
     type_, host, port, is_stream, payload = datagram
     return hop.encode(type_, host=host, port=port, payload=payload, is_stream=is_stream)
@@ -189,7 +231,8 @@ def _open_ufrag(data: bytes) -> None:
 def _answer(data: bytes) -> None:
     try:
         offer = SessionDescription.decode(_text(data))
-        negotiated = answer(offer, local_parameters())
+        offered_sctp_init(offer)
+        negotiated = answer(offer, local_parameters(sctp_init=bytes(20), has_sped=True))
     except (WireError, OfferError):
         return
     answered = negotiated.answer
@@ -208,6 +251,31 @@ def _read_offer(data: bytes) -> None:
     require(offer.sdp.startswith("v=0"), "an offer that was read is a description")
 
 
+def _decode_packet(data: bytes) -> None:
+    """Decode a packet as it is, and with the checksum that it should have: nobody guesses one."""
+    checksum = google_crc32c.value(data[:8] + bytes(4) + data[12:]).to_bytes(4, "little")
+    for packet in (data, data[:8] + checksum + data[12:]):
+        _parser(Packet.decode, Packet.encode, bytes)(packet)
+
+
+def _open_cookie(data: bytes) -> None:
+    baker = Baker(repeatable_random())
+    try:
+        cookie = baker.read(data)
+    except WireError:
+        return
+    require(baker.bake(cookie.remote, now=cookie.baked_at) == data, "only a cookie that we baked opens")
+
+
+def _decode_payload(data: bytes) -> None:
+    """Decode a message behind its payload protocol identifier."""
+    try:
+        message = decode_payload(data[0] if data else 0, data[1:])
+    except WireError:
+        return
+    require(decode_payload(*encode_payload(message)) == message, "a message goes as it came")
+
+
 @cache
 def _key_share(group: NamedGroup) -> KeyShare:
     return KeyShare.generate(group)
@@ -217,15 +285,35 @@ def _exchange(group: NamedGroup, peer_public: bytes) -> bytes:
     return _key_share(group).exchange(peer_public)
 
 
+@cache
+def _offered_share() -> OfferedShare:
+    return OfferedShare.generate(Group.X25519MLKEM768)
+
+
+def _exchange_hybrid(exchange: Callable[[bytes], bytes], peer_public: bytes) -> bytes:
+    # Not every build of OpenSSL has ML-KEM.
+    return exchange(peer_public) if is_available(Group.X25519MLKEM768) else bytes(64)
+
+
 def _name(function: Callable[..., object]) -> str:
     """Name what is called after where it is: ``rtp.packet.RtpPacket.decode``."""
     return f"{function.__module__.removeprefix('voicegate.')}.{function.__qualname__}"
 
 
-_BINARY: Final[tuple[type[_Binary], ...]] = (RtpPacket, ClientHello, ServerHello)
+_BINARY: Final[tuple[type[_Binary], ...]] = (
+    RtpPacket,
+    ClientHello,
+    ServerHello,
+    Init,
+    sctp_chunk.ForwardTsn,
+    sctp_chunk.Sack,
+    sctp_chunk.Shutdown,
+)
 _EXACT: Final[tuple[type[_Binary], ...]] = (
     Alert,
     AudioLevel,
+    DataChannelAck,
+    DataChannelOpen,
     DigitallySigned,
     HelloVerifyRequest,
     UseSrtp,
@@ -233,6 +321,18 @@ _EXACT: Final[tuple[type[_Binary], ...]] = (
     v12.CertificateRequest,
     v12.ClientKeyExchange,
     v12.ServerKeyExchange,
+    v13.Ack,
+    v13.CertificateMessage,
+    v13.CertificateRequest,
+    v13.EncryptedExtensions,
+    v13.KeyUpdate,
+    sctp_chunk.Data,
+)
+_PARAMETERS: Final[tuple[type[_Parametric], ...]] = (
+    reconfiguration.AddStreams,
+    reconfiguration.IncomingReset,
+    reconfiguration.OutgoingReset,
+    reconfiguration.Response,
 )
 _TEXTUAL: Final[tuple[type[_Textual], ...]] = (
     SessionDescription,
@@ -244,8 +344,40 @@ _TEXTUAL: Final[tuple[type[_Textual], ...]] = (
     attribute.MediaStreamId,
     attribute.RtcpFeedback,
     attribute.RtpMap,
+    attribute.SctpInit,
+    attribute.SctpMap,
     attribute.SourceAttribute,
 )
+
+_DTLS_1_2: Final = (ProtocolVersion.DTLS_1_2,)
+_DTLS_1_3: Final = (ProtocolVersion.DTLS_1_3,)
+
+_CORES: Final[Mapping[str, Target]] = {
+    _name(IceLiteAgent): partial(run_ice_agent, is_sped=False),
+    f"{_name(IceLiteAgent)}.sped": partial(run_ice_agent, is_sped=True),
+    **{
+        f"{_name(DtlsConnection)}.{role.value}.{name}": partial(
+            run_dtls, role, versions=versions, peer_versions=peer_versions
+        )
+        for role in Role
+        for name, versions, peer_versions in (
+            ("v12", _DTLS_1_2, _DTLS_1_2),
+            ("v13", _DTLS_1_3, _DTLS_1_3),
+            ("falling_back", _DTLS_1_3 + _DTLS_1_2, _DTLS_1_2),
+        )
+    },
+    _name(RtpSession): run_rtp_session,
+    _name(SrtpSession): run_srtp_session,
+    _name(ReceiveBuffer): run_receive_buffer,
+    _name(Router): run_router,
+    _name(SctpAssociation): run_sctp,
+    _name(DataChannels): run_data_channels,
+    _name(CallCore): partial(run_call, has_data=False),
+    f"{_name(CallCore)}.data": partial(run_call, has_data=True),
+}
+
+SCRIPTED: Final = frozenset(_CORES)
+"""The names of targets that take a script."""
 
 TARGETS: Final[Mapping[str, Target]] = {
     **{_name(kind.decode): _parser(kind.decode, kind.encode, bytes) for kind in _BINARY},
@@ -258,6 +390,34 @@ TARGETS: Final[Mapping[str, Target]] = {
             (dtls_extension.decode_versions, dtls_extension.encode_versions),
         )
     },
+    _name(dtls_extension.decode_key_share): _exact(
+        dtls_extension.decode_key_share, dtls_extension.encode_key_share
+    ),
+    _name(dtls_extension.decode_key_shares): _exact(
+        dtls_extension.decode_key_shares, dtls_extension.encode_key_shares
+    ),
+    _name(dtls_extension.decode_selected): _exact(
+        dtls_extension.decode_selected, dtls_extension.encode_selected
+    ),
+    _name(dtls_extension.read_extension_block): _exact(_read_extension_block, _write_extension_block),
+    _name(ProtectedRecord.read): _repeated(ProtectedRecord.read, ProtectedRecord.encode),
+    f"{_name(answer_share)}.x25519mlkem768": _sink(
+        partial(_exchange_hybrid, lambda public: answer_share(Group.X25519MLKEM768, public)[1]),
+        allowed=DtlsError,
+        ok=lambda secret: len(secret) == 64,
+    ),
+    f"{_name(OfferedShare.finish)}.x25519mlkem768": _sink(
+        partial(_exchange_hybrid, lambda public: _offered_share().finish(public)),
+        allowed=DtlsError,
+        ok=lambda secret: len(secret) == 64,
+    ),
+    _name(decode_establishment): _exact(decode_establishment, lambda message: message.encode()),
+    _name(decode_payload): _decode_payload,
+    _name(decode_init): _parser(decode_init, Init.encode, bytes),
+    _name(Packet.decode): _decode_packet,
+    _name(Baker.read): _open_cookie,
+    _name(decode_parameters): _parser(decode_parameters, encode_parameters, bytes),
+    **{_name(kind.decode): _parser(kind.decode, _encode_value, bytes) for kind in _PARAMETERS},
     **{
         _name(decode): _exact(decode, encode)
         for decode, encode in (
@@ -297,13 +457,6 @@ TARGETS: Final[Mapping[str, Target]] = {
     },
     _name(answer): _answer,
     _name(read_offer): _read_offer,
-    _name(IceLiteAgent): run_ice_agent,
-    f"{_name(DtlsConnection)}.server": partial(run_dtls, Role.SERVER),
-    f"{_name(DtlsConnection)}.client": partial(run_dtls, Role.CLIENT),
-    _name(RtpSession): run_rtp_session,
-    _name(SrtpSession): run_srtp_session,
-    _name(ReceiveBuffer): run_receive_buffer,
-    _name(Router): run_router,
-    _name(CallCore): run_call,
+    **_CORES,
 }
 """All targets by name, which is where the thing is, below ``voicegate``."""

@@ -1,0 +1,45 @@
+// One call to `set_up_server`: sound both ways, channels agreed and announced, by either side, pings both ways.
+
+async function set_up(url, { is_passive, is_agreed }) {
+  const connection = new RTCPeerConnection();
+  window.microphone ??= await navigator.mediaDevices.getUserMedia({ audio: true });
+  connection.addTrack(microphone.getTracks()[0], microphone);
+  const heard = (window.heard = {});
+  let finish;
+  const reported = new Promise((done) => (finish = done));
+  const use = (channel) => {
+    const told = (heard[channel.label] = []);
+    const ping = () => channel.send("ping");
+    channel.readyState === "open" ? ping() : channel.addEventListener("open", ping);
+    channel.addEventListener("message", ({ data }) => {
+      if (data === "ping") channel.send("pong");
+      data.startsWith("{") ? finish(JSON.parse(data)) : told.push(data);
+    });
+  };
+  connection.addEventListener("datachannel", ({ channel }) => use(channel));
+  use(connection.createDataChannel("theirs"));
+  if (is_agreed) use(connection.createDataChannel("agreed", { negotiated: true, id: 20 }));
+  await connection.setLocalDescription();
+  // Who offers actpass takes either role; told that it is passive, the server becomes the client.
+  const offer = connection.localDescription.sdp.replaceAll(
+    "a=setup:actpass", is_passive ? "a=setup:passive" : "a=setup:actpass");
+  const response = await fetch(url + "v1/realtime/calls" + (is_agreed ? "?dcid=20" : ""), {
+    method: "POST",
+    headers: { "content-type": "application/sdp" },
+    body: offer,
+  });
+  const answer = await response.text();
+  if (response.status !== 201) throw new Error(answer);
+  await connection.setRemoteDescription({ type: "answer", sdp: answer });
+  const server = await reported;
+  let received, transport;
+  do {
+    await new Promise((done) => setTimeout(done, 20));
+    const stats = [...(await connection.getStats()).values()];
+    received = stats.find(({ type }) => type === "inbound-rtp")?.packetsReceived;
+    transport = stats.find(({ type }) => type === "transport");
+  } while (!(received > 5 && transport?.tlsVersion && Object.values(heard).every((told) => told.length >= 2)));
+  connection.close();
+  const { tlsVersion, dtlsCipher, srtpCipher, dtlsRole } = transport;
+  return { offer, answer, heard, server, transport: { tlsVersion, dtlsCipher, srtpCipher, dtlsRole } };
+}

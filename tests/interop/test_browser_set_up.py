@@ -1,0 +1,201 @@
+"""Calls from real browsers, as they come and with each of the short cuts of set-up, in both roles of DTLS."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from voicegate.bench.place import Place, open_place
+from voicegate.testing.browser import Browser, Kind, open_browser
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+SCRIPT = Path(__file__).with_name("set_up.js").read_text()
+CALL_SECONDS = 60
+
+NO_PQC = "--disable-features=WebRtcPqcForDtls"
+SNAP = "--enable-features=WebRtcSctpSnap"
+SPED = "--force-fieldtrials=WebRTC-IceHandshakeDtls/Enabled/"
+
+
+@attrs.frozen(kw_only=True)
+class Client:
+    """A browser and how it is started."""
+
+    kind: Kind = "chromium"
+    arguments: Sequence[str] = ()
+    preferences: Mapping[str, bool | int] | None = None
+    is_1_3: bool = True
+
+    @property
+    def has_snap(self) -> bool:
+        return SNAP in self.arguments
+
+    @property
+    def has_sped(self) -> bool:
+        return SPED in self.arguments
+
+
+CHROMIUM = Client()
+WARP = Client(arguments=[NO_PQC, SNAP, SPED])
+FIREFOX = Client(kind="firefox")
+CLIENTS = {
+    "Chromium": CHROMIUM,
+    "Chromium without PQC": Client(arguments=[NO_PQC]),
+    "Chromium with SNAP": Client(arguments=[SNAP]),
+    "Chromium with SPED": Client(arguments=[SPED]),
+    "Chromium with SNAP and SPED": Client(arguments=[SNAP, SPED]),
+    "Chromium with WARP, without PQC": WARP,
+    "Firefox": FIREFOX,
+    "Firefox without PQC": Client(kind="firefox", preferences={"media.webrtc.enable_pq_hybrid_kex": False}),
+    "Firefox with DTLS 1.2": Client(
+        kind="firefox", preferences={"media.peerconnection.dtls.version.max": 771}, is_1_3=False
+    ),
+}
+
+SUITES = {
+    True: (0xFEFC, "FEFC", 0x1301, "TLS_AES_128_GCM_SHA256"),
+    False: (0xFEFD, "FEFD", 0xC02B, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+}
+"""By whether DTLS is 1.3: what we call the version and the cipher suite, and what browsers do."""
+
+PROFILES = {
+    (False, "chromium"): (8, "SRTP_AEAD_AES_256_GCM"),
+    (False, "firefox"): (8, "SRTP_AEAD_AES_256_GCM"),
+    (True, "chromium"): (1, "SRTP_AES128_CM_HMAC_SHA1_80"),
+    (True, "firefox"): (7, "SRTP_AEAD_AES_128_GCM"),
+}
+"""By whether the browser is passive: the DTLS server chooses, and each has its own preference."""
+
+
+@asynccontextmanager
+async def open_server(place: Place, **set_up: object) -> AsyncIterator[str]:
+    """Run `set_up_server`; gives the address of its page."""
+    command = [sys.executable, "-m", "tests.interop.set_up_server", place.address, json.dumps(set_up)]
+    process = await trio.lowlevel.open_process(place.wrap(command), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with process.stdout:
+            port = int(await process.stdout.receive_some())
+            yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+@asynccontextmanager
+async def open_client(client: Client, place: Place) -> AsyncIterator[Browser]:
+    async with open_browser(
+        client.kind,
+        arguments=client.arguments,
+        preferences=client.preferences,
+        namespace=place.namespace,
+    ) as browser:
+        yield browser
+
+
+async def make_call(
+    browser: Browser, url: str, *, is_passive: bool = False, is_agreed: bool = True
+) -> dict[str, Any]:
+    """Make a call in which everything is said and heard; gives both sides' reports."""
+    page = await browser.open_page(url)
+    parameters = json.dumps({"is_passive": is_passive, "is_agreed": is_agreed})
+    script = f"await (async () => {{ {SCRIPT}\nreturn await set_up({json.dumps(url)}, {parameters}); }})()"
+    with trio.move_on_after(CALL_SECONDS):
+        report: dict[str, Any] = await page.evaluate(script)
+        return report
+    raise AssertionError(f"all that was heard: {await page.evaluate('heard')}")
+
+
+def check_call(
+    report: Mapping[str, Any], client: Client, *, is_1_3: bool, is_passive: bool, is_agreed: bool
+) -> None:
+    """See that both sides say the same of DTLS and SRTP, that all channels came about, and nothing was odd."""
+    version, version_text, suite, suite_text = SUITES[is_1_3]
+    profile, profile_text = PROFILES[is_passive, client.kind]
+    assert report["transport"] == {
+        "tlsVersion": version_text,
+        "dtlsCipher": suite_text,
+        "srtpCipher": profile_text,
+        "dtlsRole": "server" if is_passive else "client",
+    }
+    server = report["server"]
+    assert (server["dtls"], server["cipher_suite"], server["srtp_profile"]) == (version, suite, profile)
+    assert server["is_connected"]
+    assert server["phases"].index("keys_ready") < server["phases"].index("dtls_completed")
+    # RFC 8832 §6: the DTLS client's channels have even numbers.
+    expected = {"ours": 0, "theirs": 1} if is_passive else {"ours": 1, "theirs": 0}
+    assert server["channels"] == expected | ({"oai-events": 20} if is_agreed else {})
+    assert report["heard"].keys() == {"ours", "theirs"} | ({"agreed"} if is_agreed else set())
+    assert {frozenset(told) for told in report["heard"].values()} == {frozenset({"ping", "pong"})}
+    # Starved clients repeat themselves; everything else would be a fault.
+    assert server["drops"].keys() <= {"dtls_repeated message", "dtls_replayed record"}
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_call_comes_about_in_either_role(name: str) -> None:
+    client = CLIENTS[name]
+    with trio.fail_after(240):
+        async with (
+            open_place(client.kind) as place,
+            open_server(place) as url,
+            open_client(client, place) as browser,
+        ):
+            for is_passive in (False, True):
+                for is_agreed in (False, True):
+                    roles = {"is_passive": is_passive, "is_agreed": is_agreed}
+                    report = await make_call(browser, url, **roles)
+                    check_call(report, client, is_1_3=client.is_1_3, **roles)
+                    assert ("a=sctp-init:" in report["offer"]) == client.has_snap
+                    assert ("a=sctp-init:" in report["answer"]) == client.has_snap
+                    assert ("sped" in report["answer"]) == client.has_sped
+
+
+@pytest.mark.parametrize("client", [CHROMIUM, WARP, FIREFOX], ids=["Chromium", "WARP", "Firefox"])
+async def test_a_server_that_speaks_dtls_1_2_only_is_understood(client: Client) -> None:
+    with trio.fail_after(240):
+        async with (
+            open_place(client.kind) as place,
+            open_server(place, dtls=["1.2"]) as url,
+            open_client(client, place) as browser,
+        ):
+            for is_passive in (False, True):
+                report = await make_call(browser, url, is_passive=is_passive)
+                check_call(report, client, is_1_3=False, is_passive=is_passive, is_agreed=True)
+
+
+@pytest.mark.parametrize(
+    "held_back",
+    [
+        {"early": False},
+        {"sctp_init": False},
+        {"snap": False},
+        {"sped": "minimal"},
+        {"sped": "off"},
+        {"early": False, "sctp_init": False, "snap": False, "sped": "off"},
+        {"early": False, "sctp_init": False, "snap": False, "sped": "off", "dtls": ["1.2"]},
+    ],
+    ids=["early", "sctp_init", "snap", "sped minimal", "sped off", "all", "all, and DTLS 1.2"],
+)
+async def test_a_server_that_is_held_back_serves_eager_clients_all_the_same(
+    held_back: dict[str, Any],
+) -> None:
+    eager = {"with PQC": Client(arguments=[SNAP, SPED]), "without": WARP}
+    with trio.fail_after(240):
+        async with open_place("chromium") as place, open_server(place, **held_back) as url:
+            for client in eager.values():
+                async with open_client(client, place) as browser:
+                    for is_passive in (False, True):
+                        report = await make_call(browser, url, is_passive=is_passive)
+                        is_1_3 = "dtls" not in held_back
+                        check_call(report, client, is_1_3=is_1_3, is_passive=is_passive, is_agreed=True)
+                        assert ("a=sctp-init:" in report["answer"]) == held_back.get("snap", True)
+                        assert ("sped" in report["answer"]) == (held_back.get("sped") != "off")
