@@ -5,21 +5,25 @@ from pathlib import Path
 
 from cyclopts import App
 
-from bench import echo_delay, first_call
+from bench import echo_delay, first_call, handshakes
 
 app = App(name="bench", help="Measures voicegate, beside a reference in the same run.")
 
 
 @app.default
 def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
-    """Measure set-up and mouth-to-ear delay in Chromium, and what the server adds to it.
+    """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, and what handshakes cost.
 
     Args:
         runs: Calls from Chromium to each server.
         calls: Calls in which frames are echoed.
         output: Where to write all figures as JSON.
     """
-    figures = {"echo_delay": echo_delay.main(calls), "first_call": first_call.main(runs)}
+    figures = {
+        "echo_delay": echo_delay.main(calls),
+        "first_call": first_call.main(runs),
+        "handshakes": handshakes.main(),
+    }
     if output is not None:
         output.write_text(json.dumps(figures, indent=1))
 
