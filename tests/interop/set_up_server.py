@@ -1,21 +1,16 @@
-"""The server of `test_browser_set_up`, in a process that can run in a network namespace.
+"""The server of `test_browser_set_up`: an agent that says and hears all there is.
 
-    python -m tests.interop.set_up_server ADDRESS SET_UP
-
-Binds UDP to ADDRESS and uses SET_UP, which is `voicegate.config.SetUp` as JSON. Prints the port of HTTP. Its agent
-says a tone, opens a channel, pings on every channel and answers pings; when it has heard the client in every way,
-it says on its own channel, as JSON, what the call has come to.
+It says a tone, opens a channel, pings on every channel and answers pings; when it has heard the client in
+every way, it says on its own channel, as JSON, what the call has come to.
 """
 
 import json
-import sys
 from collections import defaultdict
-from functools import partial
 
 import trio
 
 import voicegate
-from voicegate.observability import configure_logging
+from tests.interop.process import run_module
 from voicegate.testing.sound import tone
 
 FRAMES = 5
@@ -25,9 +20,9 @@ FRAMES = 5
 class Conversation:
     """What is said and heard in one call."""
 
-    def __init__(self, call: voicegate.Call, server: voicegate.Server) -> None:
-        self._call = call
+    def __init__(self, server: voicegate.Server, call: voicegate.Call) -> None:
         self._server = server
+        self._call = call
         self._heard: dict[str, set[str]] = defaultdict(set)
         self._frames = 0
         self._is_connected = False
@@ -86,16 +81,9 @@ class Conversation:
         await channel.send(json.dumps(report, default=lambda phase: phase.value))
 
 
-async def main(address: str, set_up: dict[str, object]) -> None:
-    async def agent(call: voicegate.Call) -> None:
-        await Conversation(call, server).hold()
-
-    config = voicegate.Config(http="127.0.0.1:0", udp=f"{address}:0", set_up=set_up)  # type: ignore[arg-type]
-    async with trio.open_nursery() as nursery:
-        server: voicegate.Server = await nursery.start(partial(voicegate.serve, agent, config))
-        print(server.http.port, flush=True)
+async def converse(server: voicegate.Server, call: voicegate.Call) -> None:
+    await Conversation(server, call).hold()
 
 
 if __name__ == "__main__":
-    configure_logging(level="warning")
-    trio.run(main, sys.argv[1], json.loads(sys.argv[2]))
+    run_module(converse)

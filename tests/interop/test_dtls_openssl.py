@@ -5,7 +5,7 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,11 @@ from voicegate.dtls import (
     Fingerprint,
     HandshakeCompleted,
     HandshakeFailed,
+    HandshakeStarted,
+    KeysReady,
+    ProtocolVersion,
     Role,
+    SrtpProfile,
 )
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(30)]
@@ -32,6 +36,19 @@ _LABEL: Final = "EXTRACTOR-dtls_srtp"
 _LENGTH: Final = 88
 _EXPORT: Final = ["-keymatexport", _LABEL, "-keymatexportlen", str(_LENGTH)]
 _SRTP: Final = ["-use_srtp", "SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80"]
+
+
+_PROFILES: Final = {
+    SrtpProfile.AES128_CM_SHA1_80: "SRTP_AES128_CM_SHA1_80",
+    SrtpProfile.AEAD_AES_128_GCM: "SRTP_AEAD_AES_128_GCM",
+    SrtpProfile.AEAD_AES_256_GCM: "SRTP_AEAD_AES_256_GCM",
+}
+_SUITES: Final = {
+    0xC02B: b"ECDHE-ECDSA-AES128-GCM-SHA256",
+    0xC02C: b"ECDHE-ECDSA-AES256-GCM-SHA384",
+    0xC02F: b"ECDHE-RSA-AES128-GCM-SHA256",
+    0xC030: b"ECDHE-RSA-AES256-GCM-SHA384",
+}
 
 
 class Process:
@@ -162,6 +179,8 @@ def make_endpoint(
     *,
     remote: tuple[str, int] | None = None,
     mtu: int = 1200,
+    versions: Sequence[ProtocolVersion] = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2),
+    profiles: Sequence[SrtpProfile] = tuple(SrtpProfile)[::-1],
 ) -> Endpoint:
     connection = DtlsConnection(
         role=role,
@@ -170,6 +189,8 @@ def make_endpoint(
         random=os.urandom,
         now=time.monotonic(),
         mtu=mtu,
+        versions=versions,
+        srtp_profiles=profiles,
     )
     return Endpoint(connection, remote)
 
@@ -208,12 +229,31 @@ def check_conversation(endpoint: Endpoint, process: Process) -> None:
     endpoint.pump(
         process, lambda: endpoint.has(HandshakeCompleted) and b"Keying material: " in process.output
     )
+    check_agreement(endpoint, process)
     exported = endpoint.connection.export_keying_material(_LABEL, _LENGTH)
     assert process.keying_material == exported
     process.type(b"spoken by openssl\n")
     endpoint.pump(process, lambda: endpoint.received == b"spoken by openssl\n")
     endpoint.connection.send(b"spoken by voicegate\n", now=time.monotonic())
     endpoint.pump(process, lambda: b"spoken by voicegate\n" in process.output)
+
+
+def check_agreement(endpoint: Endpoint, process: Process) -> None:
+    """See that both ends name the same version, suite and SRTP profile, and that ours told them in order."""
+    connection = endpoint.connection
+    facts = [event for event in endpoint.events if not isinstance(event, ApplicationData)]
+    assert connection.version == ProtocolVersion.DTLS_1_2
+    assert connection.cipher_suite is not None
+    assert connection.srtp_profile is not None
+    agreed = (connection.version, connection.cipher_suite, connection.srtp_profile)
+    started, keys, completed = facts
+    assert isinstance(started, HandshakeStarted)
+    assert isinstance(keys, KeysReady)
+    assert isinstance(completed, HandshakeCompleted)
+    assert (keys.version, keys.cipher_suite, keys.srtp_profile) == agreed
+    assert f"profile={_PROFILES[connection.srtp_profile]}".encode() in process.output
+    assert _SUITES[connection.cipher_suite] in process.output
+    assert connection.flight == () or connection.is_completed
 
 
 @pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"])

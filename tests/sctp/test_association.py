@@ -241,6 +241,15 @@ def test_unknown_parameters_of_an_init_ack_are_told_of_behind_the_cookie() -> No
         assert chunks_of(deliver([packet_to(one, changed.encode())], one)) == [kinds]
 
 
+def test_what_does_not_fit_behind_a_long_cookie_is_left_out() -> None:
+    one, other = make_association(1), make_association(2)
+    one.start(now=0.0)
+    drain_transmits(one)
+    parameters = (Parameter(ParameterType.STATE_COOKIE, bytes(1140)), Parameter(0xFF01, b"what"))
+    answer = attrs.evolve(other.init, type=2, parameters=parameters)
+    assert chunks_of(deliver([packet_to(one, answer.encode())], one)) == [[ChunkType.COOKIE_ECHO]]
+
+
 def cookie_of(one: SctpAssociation, other: SctpAssociation) -> bytes:
     """Return the cookie that one gives to other."""
     (answer,) = deliver([init_of(other)], one)
@@ -571,6 +580,24 @@ def test_what_was_sent_twice_does_not_tell_the_round_trip() -> None:
     deliver([sack], pair.one, now=1.01)
     assert pair.one.statistics().retransmissions == 1
     assert pair.one.statistics().round_trip is None
+
+
+def test_what_expires_while_it_waits_to_be_sent_again_is_given_up() -> None:
+    pair = established()
+    for number in range(5):
+        pair.one.send(number, 53, bytes(1100), now=0.0, lifetime=1.02)
+    pair.fate = lambda _packet: pair.now > 0.5
+    pair.run()
+    # The window is one packet then, which two of them stretch.
+    assert [message.stream_id for message in pair.received(pair.other)] == [0, 1]
+    assert pair.one.statistics().abandoned == 3
+    assert pair.one.buffered_bytes == 0
+
+
+def test_a_skip_that_tells_nothing_new_is_acknowledged() -> None:
+    pair = established()
+    stale = ForwardTsn(pair.other.init.initial_tsn - 1 & MASK).encode()
+    assert chunks_of(deliver([packet_to(pair.one, stale)], pair.one)) == [[ChunkType.SACK]]
 
 
 def test_many_streams_are_skipped_in_as_many_packets_as_it_takes() -> None:

@@ -19,7 +19,7 @@ from voicegate.sdp import (
     OfferError,
     SessionDescription,
     answer,
-    offered_sctp_init,
+    offered_data,
 )
 
 
@@ -225,7 +225,7 @@ def test_both_init_chunks_are_exchanged() -> None:
     _, section = negotiated.answer.media
     assert values(section, "sctp-init") == ["AQAAFAAAAAEAAQAA/////wAAAAI="]
     assert negotiated.data is not None
-    assert negotiated.data.sctp_init == offered_sctp_init(SessionDescription.decode(offer))
+    assert negotiated.data == offered_data(SessionDescription.decode(offer))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.sdp.offers import DATA, MINIMAL, OFFERS, edited
-from voicegate.sdp import DataParameters, MediaDescription, OfferError, SessionDescription, offered_sctp_init
+from voicegate.sdp import DataParameters, MediaDescription, OfferError, SessionDescription, offered_data
 from voicegate.sdp.data import find_data_section
 
 TOKEN = "AQAAHq+a8ksAUAAA/////0NP/L7AAAAEgAgABoLA"
@@ -19,7 +19,8 @@ def read(text: str) -> DataParameters:
 
 
 def init_of(text: str) -> bytes | None:
-    return offered_sctp_init(SessionDescription.decode(text))
+    offered = offered_data(SessionDescription.decode(text))
+    return None if offered is None else offered.sctp_init
 
 
 def test_what_browsers_offer_is_read() -> None:

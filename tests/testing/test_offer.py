@@ -3,7 +3,7 @@ import pytest
 from tests.transceiver.harness import seeded
 from voicegate.ice import Credentials
 from voicegate.sctp import SctpAssociation
-from voicegate.sdp import SessionDescription, offered_sctp_init
+from voicegate.sdp import SessionDescription, offered_data
 from voicegate.testing.offer import ClientOffer
 
 LOCAL = Credentials(ufrag="abcd", pwd="x" * 22)
@@ -43,12 +43,16 @@ def test_data_channels_are_bundled_with_audio() -> None:
     assert data["sctp-port"] == "5000"
     assert data["max-message-size"] == "262144"
     assert data["ice-ufrag"] == audio["ice-ufrag"] == "abcd"
-    assert offered_sctp_init(offered) is None
+    data_parameters = offered_data(offered)
+    assert data_parameters is not None
+    assert data_parameters.sctp_init is None
 
 
 def test_snap_and_sped_are_said_where_they_are_wanted() -> None:
     token = SctpAssociation(random=seeded(1), now=0.0).init.encode()
     offered = offer(has_data=True, sctp_init=token, has_sped=True)
-    assert offered_sctp_init(offered) == token
+    data = offered_data(offered)
+    assert data is not None
+    assert data.sctp_init == token
     for section in range(2):
         assert values(offered, section)["ice-options"] == "trickle sped googspedv1"

@@ -116,7 +116,7 @@ class Inbound:
         self._packets += 1
         if self._packets >= _PACKETS_PER_ACKNOWLEDGEMENT:
             self.is_due = True
-        elif self.deadline is None:
+        else:
             self.deadline = now + _ACKNOWLEDGEMENT_DELAY
 
     def handle_timeout(self, *, now: float) -> None:

@@ -14,7 +14,7 @@ from voicegate.sctp.chunk import Data, DataFlag
 from voicegate.sctp.event import MessageReceived
 from voicegate.sctp.received import MAX_AHEAD
 
-__all__ = ["MAX_PIECES", "Reassembly"]
+__all__ = ["Reassembly", "MAX_PIECES", "Release"]
 
 MAX_PIECES: Final = MAX_AHEAD
 """Runs and messages held at once. Each costs some 300 bytes beside its data, which the window does not count;
@@ -134,8 +134,7 @@ class Reassembly:
         for growing in (self._growing_right, self._growing_left):
             # Runs that wait at both ends leave both lists at once.
             for expected in [expected for expected in growing if expected <= tsn]:
-                if (run := growing.get(expected)) is not None:
-                    self._discard(run, release)
+                self._discard(growing[expected], release)
         # One entry counts for each stream, or a long list could make us search the same messages often.
         for stream_id, sequence_number in dict(streams).items():
             stream = self._stream(stream_id)
@@ -197,6 +196,9 @@ class Reassembly:
         release.discarded += len(run.data)
 
     def _complete(self, message: MessageReceived, sequence_number: int | None, release: Release) -> None:
+        if len(message.data) > self._max_message_size:
+            release.discarded += len(message.data)  # `longest` tells.
+            return
         if sequence_number is None:
             release.messages.append(message)
             return

@@ -6,7 +6,7 @@ Layer: core (sans-IO).
 from voicegate.sdp.answer import LocalParameters, Negotiated, answer
 from voicegate.sdp.attribute import Candidate
 from voicegate.sdp.audio import AudioParameters
-from voicegate.sdp.data import DataParameters, offered_sctp_init
+from voicegate.sdp.data import DataParameters, offered_data
 from voicegate.sdp.fault import OfferError
 from voicegate.sdp.grammar import MediaDescription, SessionDescription
 
@@ -20,5 +20,5 @@ __all__ = [
     "OfferError",
     "SessionDescription",
     "answer",
-    "offered_sctp_init",
+    "offered_data",
 ]

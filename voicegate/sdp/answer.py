@@ -75,7 +75,7 @@ class LocalParameters:
     codecs: tuple[str, ...] = attrs.field(default=("opus", "PCMU", "PCMA"))
     """The best first."""
     sctp_init: bytes | None = None
-    """Our INIT chunk, said if the client says its own (`offered_sctp_init`)."""
+    """Our INIT chunk, said if the client says its own (`offered_data`)."""
     max_message_size: int = 262_144
     """The longest data channel message that we take, in bytes."""
     has_sped: bool = True

@@ -10,7 +10,7 @@ from voicegate.sdp.fault import typed
 from voicegate.sdp.grammar import MediaDescription, SessionDescription, read_number
 from voicegate.sdp.transport import is_disabled
 
-__all__ = ["DATA_CHANNEL", "SCTP_PORT", "DataParameters", "find_data_section", "offered_sctp_init"]
+__all__ = ["DATA_CHANNEL", "SCTP_PORT", "DataParameters", "find_data_section", "offered_data"]
 
 DATA_CHANNEL: Final = "webrtc-datachannel"
 _PROTOCOLS: Final = frozenset({"UDP/DTLS/SCTP", "TCP/DTLS/SCTP"})
@@ -59,15 +59,16 @@ def find_data_section(offer: SessionDescription) -> MediaDescription | None:
     return next((media for media in used if _is_for_data(media)), None)
 
 
-def offered_sctp_init(offer: SessionDescription) -> bytes | None:
-    """Return the INIT chunk that the client says for SNAP (draft-hancke-tsvwg-snap), as it stands there.
+def offered_data(offer: SessionDescription) -> DataParameters | None:
+    """Return what the client says of its association, if it offers one, before we have said anything of ours.
 
-    None when there is none, more than one, or no strict base64: the association is then set up by packets.
+    Its INIT chunk (SNAP, draft-hancke-tsvwg-snap) is as it stands there; None when there is none, more than
+    one, or no strict base64: the association is then set up by packets.
 
-    Errors: as `find_data_section`.
+    Errors: OfferError, as `DataParameters.read`.
     """
     section = find_data_section(offer)
-    return None if section is None else _sctp_init(section)
+    return None if section is None else DataParameters.read(section, has_sctp_init=True)
 
 
 def _is_for_data(section: MediaDescription) -> bool:

@@ -20,8 +20,8 @@ __all__ = ["Offer", "read_data_channel_id", "read_offer"]
 MAX_PARTS: Final = 16
 """Two are meant; the rest is room for fields that clients add, and a bound for work."""
 
-_MAX_CHANNEL_ID: Final = 65534
-"""A channel is a pair of SCTP streams, and an association has at most 65535 each way."""
+_MAX_CHANNEL_ID: Final = 1023
+"""A channel is a pair of SCTP streams; browsers use no more than 1024 of each, and we take no more."""
 
 _BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 """RFC 2046 §5.1.1: at most 70 characters."""

@@ -54,7 +54,7 @@ class CallService(Protocol):
             session: The ``session`` object that came with the offer, as the client wrote it.
             client: The IP address the offer came from, without a port.
             data_channel_id: Of a data channel that the client has opened on its side and takes for opened on
-                ours, 0 to 65534; None when it did not say so. Refused, with the code ``no_data_section`` and
+                ours, 0 to 1023; None when it did not say so. Refused, with the code ``no_data_section`` and
                 the param ``dcid``, when the offer has no data channels.
 
         Errors: OfferRefused, for whatever the client should read. Anything else is our fault: status 500.

@@ -43,7 +43,7 @@ from voicegate.sctp.cookie import Baker
 from voicegate.sctp.init import Init, decode_init
 from voicegate.sctp.packet import Packet
 from voicegate.sctp.parameter import Parameter, decode_parameters, encode_parameters
-from voicegate.sdp import OfferError, SessionDescription, answer, attribute, offered_sctp_init
+from voicegate.sdp import OfferError, SessionDescription, answer, attribute, offered_data
 from voicegate.signalling.fault import RequestRefused
 from voicegate.signalling.offer import read_offer
 from voicegate.srtp import SrtpSession
@@ -231,7 +231,7 @@ def _open_ufrag(data: bytes) -> None:
 def _answer(data: bytes) -> None:
     try:
         offer = SessionDescription.decode(_text(data))
-        offered_sctp_init(offer)
+        offered_data(offer)
         negotiated = answer(offer, local_parameters(sctp_init=bytes(20), has_sped=True))
     except (WireError, OfferError):
         return

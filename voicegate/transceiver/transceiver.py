@@ -17,7 +17,7 @@ from voicegate.errors import VoicegateError, WireError
 from voicegate.ice import Keyring, Route
 from voicegate.observability import Histogram, Metrics
 from voicegate.sctp import SctpAssociation, decode_init
-from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_sctp_init
+from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_data
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.engine import Engine
 from voicegate.transceiver.event import Phase
@@ -219,15 +219,15 @@ class Transceiver:
 
     def _agree_association(self, offer: SessionDescription, now: float) -> SctpAssociation | None:
         """Make the SCTP association whose INIT chunk the answer carries, if the offer's is sound (SNAP)."""
-        token = offered_sctp_init(offer)
-        if token is None or not self._set_up.snap:
+        offered = offered_data(offer) if self._set_up.snap else None
+        if offered is None or offered.sctp_init is None:
             return None
         try:
-            decode_init(token)
+            decode_init(offered.sctp_init)
         except WireError:
             self._drops["sctp_init"] += 1
             return None
-        return SctpAssociation(random=self._random, now=now)
+        return SctpAssociation(random=self._random, now=now, remote_port=offered.sctp_port)
 
     async def _run_call(self, call: ActiveCall, ufrag: str, session_id: bytes) -> None:
         try:

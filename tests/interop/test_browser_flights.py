@@ -1,0 +1,94 @@
+"""How many flights real browsers and the server need: counted, not timed."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+import trio
+
+from tests.interop.flights import Flights
+from voicegate.bench.client import Client, open_client
+from voicegate.bench.detour import redirect, server_address, without_candidates
+from voicegate.bench.line import Direction, open_line
+from voicegate.bench.place import Place, open_place
+from voicegate.bench.row import select_rows
+from voicegate.bench.server import Server, open_voicegate
+from voicegate.testing.browser import Kind
+from voicegate.wire import PacketKind
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+ROUND_TRIP = 0.2
+"""Seconds, in which both sides do all that they do of themselves."""
+
+CALLS = 12
+"""A stall adds flights to a call, so that the first without one counts."""
+
+CHANNEL_ID = 0
+
+
+class Needed(NamedTuple):
+    """The flights that had arrived when something was there."""
+
+    server_audio: int
+    client_audio: int
+    server_message: int
+    """At the page."""
+    client_message: int
+    """At the agent, from a client that is verified."""
+
+
+EXPECTED: dict[tuple[str, Kind], Needed] = {
+    # Check and its answer, ClientHello, ServerHello: with DTLS 1.3 the fourth flight has all we say first.
+    ("D", "chromium"): Needed(4, 5, 8, 9),
+    ("D", "firefox"): Needed(4, 5, 8, 9),
+    ("S", "chromium"): Needed(4, 5, 6, 7),
+    ("S", "firefox"): Needed(4, 5, 6, 7),
+    ("E", "chromium"): Needed(4, 5, 4, 5),
+    # The first check has brought the ClientHello along.
+    ("G", "chromium"): Needed(2, 3, 2, 3),
+    ("Gd", "chromium"): Needed(2, 3, 2, 3),
+    ("H", "chromium"): Needed(2, 3, 2, 3),
+    ("A", "chromium"): Needed(6, 7, 12, 11),
+}
+"""By the rows of docs/bench.md."""
+
+
+async def call(client: Client, server: Server, place: Place, *, text: str, channel_id: int | None) -> Needed:
+    """Make a call over a new line and count what it needed."""
+    page = client.page
+    offer = await page.evaluate(f"await bench.offer({json.dumps(channel_id)}, {json.dumps(text)})")
+    answer = await server.answer(without_candidates(str(offer)), channel_id=channel_id)
+    clock = await client.read_clock()
+    async with open_line(server_address(answer), place, round_trip=ROUND_TRIP) as line:
+        await page.evaluate(f"await bench.connect({json.dumps(redirect(answer, line.address))})")
+        await server.wait_message(text)
+        await line.wait_arrival(Direction.TO_SERVER, PacketKind.RTP)
+        told_at = clock.seconds(float(str(await page.evaluate("bench.times.message"))))
+        heard_at = server.heard(text)
+        assert heard_at is not None
+        flights = Flights(line, round_trip=ROUND_TRIP)
+        await page.evaluate("bench.close()")
+    return Needed(
+        server_audio=flights.first(Direction.TO_CLIENT, PacketKind.RTP),
+        client_audio=flights.first(Direction.TO_SERVER, PacketKind.RTP),
+        server_message=flights.arrived(Direction.TO_CLIENT, told_at),
+        client_message=flights.arrived(Direction.TO_SERVER, heard_at),
+    )
+
+
+@pytest.mark.parametrize(("name", "kind"), EXPECTED)
+async def test_a_call_needs_no_more_flights_than_it_must(name: str, kind: Kind) -> None:
+    (row,) = select_rows([name], kind)
+    channel_id = CHANNEL_ID if row.is_negotiated else None
+    counted: list[Needed] = []
+    with trio.fail_after(240):
+        async with (
+            open_place(kind) as place,
+            open_voicegate(place, row.server) as server,
+            open_client(kind, row, place) as client,
+        ):
+            while EXPECTED[name, kind] not in counted and len(counted) < CALLS:
+                text = f"call {len(counted)}"
+                counted.append(await call(client, server, place, text=text, channel_id=channel_id))
+    assert EXPECTED[name, kind] in counted
