@@ -36,6 +36,7 @@ _LABEL: Final = "EXTRACTOR-dtls_srtp"
 _LENGTH: Final = 88
 _EXPORT: Final = ["-keymatexport", _LABEL, "-keymatexportlen", str(_LENGTH)]
 _SRTP: Final = ["-use_srtp", "SRTP_AEAD_AES_256_GCM:SRTP_AES128_CM_SHA1_80"]
+_ONLY_1_2: Final = [ProtocolVersion.DTLS_1_2]
 
 
 _PROFILES: Final = {
@@ -107,6 +108,8 @@ class Endpoint:
         self.events: list[Event] = []
         self.largest_datagram = 0
         self.datagrams_received = 0
+        self.lost_in = self.lost_out = 0
+        """How many more datagrams get lost."""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self._remote = remote
@@ -138,6 +141,9 @@ class Endpoint:
             data, self._remote = self.socket.recvfrom(65536)
         except ConnectionRefusedError:
             return
+        if self.lost_in:
+            self.lost_in -= 1
+            return
         self.datagrams_received += 1
         self.largest_datagram = max(self.largest_datagram, len(data))
         self.connection.handle_datagram(data, now=time.monotonic())
@@ -145,7 +151,10 @@ class Endpoint:
     def _drain(self) -> None:
         while (datagram := self.connection.poll_transmit()) is not None:
             assert self._remote is not None
-            self.socket.sendto(datagram, self._remote)
+            if self.lost_out:
+                self.lost_out -= 1
+            else:
+                self.socket.sendto(datagram, self._remote)
         while (event := self.connection.poll_event()) is not None:
             self.events.append(event)
 
@@ -253,7 +262,6 @@ def check_agreement(endpoint: Endpoint, process: Process) -> None:
     assert (keys.version, keys.cipher_suite, keys.srtp_profile) == agreed
     assert f"profile={_PROFILES[connection.srtp_profile]}".encode() in process.output
     assert _SUITES[connection.cipher_suite] in process.output
-    assert connection.flight == () or connection.is_completed
 
 
 @pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"])
@@ -348,3 +356,88 @@ def test_small_fragments_of_a_server_come_together(
             endpoint.connection.start(now=time.monotonic())
             check_conversation(endpoint, process)
     assert endpoint.largest_datagram <= 300
+
+
+@pytest.mark.parametrize("profile", SrtpProfile)
+def test_a_client_gets_the_srtp_profile_that_we_prefer(
+    profile: SrtpProfile, certificate: Certificate, tmp_path: Path
+) -> None:
+    identity = make_identity("p256")
+    endpoint = make_endpoint(
+        Role.SERVER,
+        certificate,
+        identity.fingerprint,
+        profiles=[profile, *(other for other in SrtpProfile if other is not profile)],
+    )
+    offered = ["-use_srtp", ":".join(_PROFILES.values())]
+    with endpoint.socket, s_client(endpoint.port, identity, tmp_path, *offered) as process:
+        check_conversation(endpoint, process)
+    assert endpoint.connection.srtp_profile is profile
+
+
+@pytest.mark.parametrize("profile", SrtpProfile)
+def test_a_server_chooses_the_srtp_profile(
+    profile: SrtpProfile, certificate: Certificate, tmp_path: Path
+) -> None:
+    identity = make_identity("p256")
+    chosen = ["-use_srtp", _PROFILES[profile]]
+    with s_server(identity, tmp_path, *chosen) as (process, remote):
+        endpoint = make_endpoint(Role.CLIENT, certificate, identity.fingerprint, remote=remote)
+        with endpoint.socket:
+            endpoint.connection.start(now=time.monotonic())
+            check_conversation(endpoint, process)
+    assert endpoint.connection.srtp_profile is profile
+
+
+def test_held_back_to_dtls_1_2_we_serve_openssl(certificate: Certificate, tmp_path: Path) -> None:
+    identity = make_identity("p256")
+    endpoint = make_endpoint(Role.SERVER, certificate, identity.fingerprint, versions=_ONLY_1_2)
+    with endpoint.socket, s_client(endpoint.port, identity, tmp_path) as process:
+        check_conversation(endpoint, process)
+
+
+def test_held_back_to_dtls_1_2_we_call_openssl(certificate: Certificate, tmp_path: Path) -> None:
+    identity = make_identity("p256")
+    with s_server(identity, tmp_path) as (process, remote):
+        endpoint = make_endpoint(
+            Role.CLIENT, certificate, identity.fingerprint, remote=remote, versions=_ONLY_1_2
+        )
+        with endpoint.socket:
+            endpoint.connection.start(now=time.monotonic())
+            check_conversation(endpoint, process)
+
+
+@pytest.mark.parametrize(("lost_in", "lost_out"), [(1, 0), (0, 1), (0, 3)])
+def test_flights_that_a_client_misses_are_sent_again(
+    lost_in: int, lost_out: int, certificate: Certificate, tmp_path: Path
+) -> None:
+    identity = make_identity("p256")
+    endpoint = make_endpoint(Role.SERVER, certificate, identity.fingerprint, mtu=600)
+    endpoint.lost_in, endpoint.lost_out = lost_in, lost_out
+    with endpoint.socket, s_client(endpoint.port, identity, tmp_path) as process:
+        check_conversation(endpoint, process)
+    assert endpoint.lost_in == endpoint.lost_out == 0
+
+
+@pytest.mark.parametrize(("lost_in", "lost_out"), [(1, 0), (0, 1), (0, 2)])
+def test_flights_that_a_server_misses_are_sent_again(
+    lost_in: int, lost_out: int, certificate: Certificate, tmp_path: Path
+) -> None:
+    identity = make_identity("p256")
+    with s_server(identity, tmp_path) as (process, remote):
+        endpoint = make_endpoint(Role.CLIENT, certificate, identity.fingerprint, remote=remote)
+        endpoint.lost_in, endpoint.lost_out = lost_in, lost_out
+        with endpoint.socket:
+            endpoint.connection.start(now=time.monotonic())
+            check_conversation(endpoint, process)
+    assert endpoint.lost_in == endpoint.lost_out == 0
+
+
+def test_a_client_of_dtls_1_0_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    identity = make_identity("p256")
+    endpoint = make_endpoint(Role.SERVER, certificate, identity.fingerprint)
+    old = ["-max_protocol", "DTLSv1", "-min_protocol", "DTLSv1", "-cipher", "DEFAULT@SECLEVEL=0"]
+    with endpoint.socket, s_client(endpoint.port, identity, tmp_path, *old) as process:
+        endpoint.pump(
+            process, lambda: endpoint.has(HandshakeFailed) and b"alert protocol version" in process.output
+        )

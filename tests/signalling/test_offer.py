@@ -113,7 +113,7 @@ def test_any_body_is_an_offer_or_refused_with_a_client_error(content_type: str, 
     assert outcome in {400, 415} or (isinstance(outcome, Offer) and outcome.sdp.startswith("v=0"))
 
 
-@pytest.mark.parametrize(("values", "id_"), [([], None), (["0"], 0), (["00007"], 7), (["1023"], 1023)])
+@pytest.mark.parametrize(("values", "id_"), [([], None), (["0"], 0), (["0007"], 7), (["1023"], 1023)])
 def test_a_number_is_the_id_of_a_data_channel(values: list[str], id_: int | None) -> None:
     assert read_data_channel_id(values) == id_
 
