@@ -12,7 +12,7 @@ app = App(name="bench", help="Measures voicegate, beside a reference in the same
 
 @app.default
 def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
-    """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, and what handshakes cost.
+    """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, and handshakes.
 
     Args:
         runs: Calls from Chromium to each server.

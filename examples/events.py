@@ -2,7 +2,7 @@
 
     voicegate serve --agent examples.events:agent
 
-The page lists what arrives. In its console, `voicegate.channel.send('{"type": "beep"}')` makes the agent beep.
+The page lists what arrives. In its console, `voicegate.channel.send('{"type": "beep"}')` makes it beep.
 """
 
 import json

@@ -23,7 +23,8 @@ CODECS: dict[int, type[Init | Sack | Data]] = {
 
 def packets_of(path: Path) -> list[bytes]:
     module = dtls12 if path in dtls12.SESSIONS else dtls13
-    return module.Session(path).data
+    data: list[bytes] = module.Session(path).data
+    return data
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name.removesuffix(".session.json"))
