@@ -1,10 +1,11 @@
 """The link of a call whose client offered no data channels."""
 
 from collections.abc import Mapping
+from typing import Unpack
 
 import trio
 
-from voicegate.channel import DataChannel, Message
+from voicegate.channel import ChannelOptions, DataChannel, Message
 from voicegate.errors import UsageError
 
 
@@ -12,7 +13,7 @@ class NoChannels:
     is_closed = False
     channels: Mapping[int, DataChannel] = {}
 
-    def open_channel(self, label: str, **_parameters: object) -> DataChannel:
+    def open_channel(self, label: str, **_options: Unpack[ChannelOptions]) -> DataChannel:
         raise UsageError(f"no channel {label!r}: this client offered none")
 
     def close_channel(self, channel_id: int) -> None:

@@ -8,13 +8,13 @@ Layer: shell (Trio).
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, Unpack
 
 import attrs
 import trio
 
 from voicegate.audio import PlayoutQueue
-from voicegate.channel import ChannelLink, DataChannel, MessageInput
+from voicegate.channel import ChannelLink, ChannelOptions, DataChannel, MessageInput
 
 __all__ = [
     "Agent",
@@ -212,33 +212,12 @@ class Call:
         """The data channels that are open or being opened, by id."""
         return self._link.channels
 
-    def open_channel(
-        self,
-        label: str,
-        *,
-        protocol: str = "",
-        is_ordered: bool = True,
-        max_retransmits: int | None = None,
-        lifetime_ms: int | None = None,
-        priority: int = 256,
-        negotiated_id: int | None = None,
-    ) -> DataChannel:
+    def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> DataChannel:
         """Open a data channel to the client; it can be sent on at once (RFC 8831 §6).
 
-        Without ``max_retransmits`` or ``lifetime_ms`` it is reliable. With ``negotiated_id`` the client must
-        open the same one with ``negotiated: true`` (RFC 8831 §6.5).
-
-        Errors: UsageError when the client offered none, or for parameters that exclude each other.
+        Errors: UsageError when the client offered none, or for options that exclude each other.
         """
-        return self._link.open_channel(
-            label,
-            protocol=protocol,
-            is_ordered=is_ordered,
-            max_retransmits=max_retransmits,
-            lifetime_ms=lifetime_ms,
-            priority=priority,
-            negotiated_id=negotiated_id,
-        )
+        return self._link.open_channel(label, **options)
 
     async def send(self, data: str | bytes) -> None:
         """Send a message on the call's first data channel; wait for the client to open one if there is none.

@@ -7,16 +7,32 @@ Layer: shell (Trio).
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 import trio
 
 from voicegate.datachannel import Channel
 
-__all__ = ["ChannelLink", "DataChannel", "Message", "MessageInput"]
+__all__ = ["ChannelLink", "ChannelOptions", "DataChannel", "Message", "MessageInput"]
 
 _AHEAD_BYTES: Final = 1_048_576
 """`DataChannel.send` lets this much of a channel wait for acknowledgement before it waits itself."""
+
+
+class ChannelOptions(TypedDict, total=False):
+    """What a channel can be besides reliable, ordered, and announced to the client when it is opened."""
+
+    protocol: str
+    """Of the application, for the client to read."""
+    is_ordered: bool
+    max_retransmits: int | None
+    """How often a lost piece of a message is sent again; without, until it arrives."""
+    lifetime_ms: int | None
+    """For how long it is, instead."""
+    priority: int
+    """Of its messages against those of other channels (RFC 8831 §6.4); 256 is normal."""
+    negotiated_id: int | None
+    """The client knows of the channel by this id, and is told nothing (RFC 8831 §6.5)."""
 
 
 class ChannelLink(Protocol):
@@ -30,17 +46,7 @@ class ChannelLink(Protocol):
     def is_closed(self) -> bool:
         """Whether the call is over."""
 
-    def open_channel(
-        self,
-        label: str,
-        *,
-        protocol: str,
-        is_ordered: bool,
-        max_retransmits: int | None,
-        lifetime_ms: int | None,
-        priority: int,
-        negotiated_id: int | None,
-    ) -> "DataChannel":
+    def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> "DataChannel":
         """Open a channel."""
 
     def close_channel(self, channel_id: int) -> None:

@@ -2,9 +2,9 @@
 
     aiortc_set_up.py URL SETUP [ID]
 
-Offers to URL, saying that its DTLS role may be SETUP; with an ID also a channel that both sides know. Pings on
-every channel and answers pings. When everything was heard, prints one JSON line: what was heard, by channel,
-and the server's report.
+Offers to URL, saying that its DTLS role may be SETUP; with an ID also a channel that both sides know. Pings
+on every channel and answers pings. When everything was heard, prints one JSON line: what was heard, by
+channel, and the server's report.
 """
 
 import asyncio
@@ -15,19 +15,10 @@ from collections import defaultdict
 import aioice.ice
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaBlackhole
-from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack
-from av import AudioFrame
+from aiortc.mediastreams import MediaStreamTrack
 from httpx2 import AsyncClient
 
-
-class Hiss(AudioStreamTrack):
-    """Silence with a sample in it, so that it is not the silence of nothing."""
-
-    async def recv(self) -> AudioFrame:
-        frame = await super().recv()
-        assert isinstance(frame, AudioFrame)
-        frame.planes[0].update(bytes([0, 32]) * (frame.planes[0].buffer_size // 2))
-        return frame
+from voicegate.bench.aiortc_server import Tone
 
 
 class Client:
@@ -36,7 +27,7 @@ class Client:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.connection.on("datachannel", self.use)
         self.connection.on("track", self.listen)
-        self.connection.addTrack(Hiss())
+        self.connection.addTrack(Tone())
         self.heard: dict[str, list[str]] = defaultdict(list)
         self.reported: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.sink = MediaBlackhole()

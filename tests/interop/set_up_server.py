@@ -62,9 +62,7 @@ class Conversation:
                     await channel.send("ping")
 
     async def _report(self, channel: voicegate.DataChannel) -> None:
-        while self._frames < FRAMES or any(
-            self._heard[each.label] != {"ping", "pong"} for each in self._call.channels.values()
-        ):
+        while self._frames < FRAMES or not self._has_heard_all():
             await trio.sleep(0.02)
         active = self._server.transceiver.find(self._call.id)
         assert active is not None
@@ -79,6 +77,10 @@ class Conversation:
             "drops": dict(core.statistics().drops),
         }
         await channel.send(json.dumps(report, default=lambda phase: phase.value))
+
+    def _has_heard_all(self) -> bool:
+        labels = {"theirs", *(channel.label for channel in self._call.channels.values())}
+        return all(self._heard[label] == {"ping", "pong"} for label in labels)
 
 
 async def converse(server: voicegate.Server, call: voicegate.Call) -> None:

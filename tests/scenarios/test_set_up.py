@@ -33,7 +33,7 @@ def test_the_milestones_come_in_their_order(setup: str) -> None:
     assert call.client.channels is not None
     call.client.channels.send(next(iter(call.client.channels.channels)), "hello", now=call.now)
     call.run(0.5)
-    message = call.core.take_message(now=call.now)
+    message = call.take_message()
     assert message is not None
     assert message.data == "hello"
     reached = call.core.phases

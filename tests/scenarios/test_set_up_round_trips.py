@@ -79,9 +79,8 @@ class Progress:
         channels = call.core.channels
         assert channels is not None
         if channels.channels and not self.has_greeted:
-            call.core.send_message(next(iter(channels.channels)), "welcome", now=call.now)
+            call.send_message(next(iter(channels.channels)), "welcome")
             self.has_greeted = True
-            call.drain()
         if client.is_data_ready and not self.has_asked:
             assert client.channels is not None
             client.channels.send(next(iter(client.channels.channels)), "a question", now=call.now)
@@ -90,7 +89,7 @@ class Progress:
             call._exchange()
         if client.received and self.greeted_at is None:
             self.greeted_at = call.now
-        if call.core.take_message(now=call.now) is not None:
+        if call.take_message() is not None:
             self.asked_at = call.now
         return None not in (self.heard_at, self.greeted_at, self.asked_at)
 

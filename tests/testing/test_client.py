@@ -77,12 +77,12 @@ def test_messages_go_both_ways(setup: str, has_snap: bool, negotiated_id: int | 
     call.connect()
     say(call, "a question")
     call.run(0.5)
-    message = call.core.take_message(now=call.now)
+    message = call.take_message()
     assert message is not None
     assert message.data == "a question"
     assert message.channel_id == (5 if negotiated_id else 1 if setup == "passive" else 0)
     assert call.client.is_data_ready
-    call.core.send_message(message.channel_id, "an answer", now=call.now)
+    call.send_message(message.channel_id, "an answer")
     call.run(0.5)
     assert [received.data for received in call.client.received] == ["an answer"]
 
@@ -167,7 +167,7 @@ def test_what_is_said_before_any_answer_to_a_check_follows_once_there_is_one() -
     assert call.client.state is ClientState.CONNECTED
     assert all(classify(data) is not PacketKind.DTLS for data in call.captured)
     call.run(0.12)
-    message = call.core.take_message(now=call.now)
+    message = call.take_message()
     assert message is not None
     assert message.data == "a question"
 

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from voicegate.config import SetUp
+from voicegate.datachannel import Message
 from voicegate.dtls import Certificate
 from voicegate.ice import Credentials, Keyring, Route
 from voicegate.ice.stun import binding_request
@@ -189,6 +190,21 @@ class Harness:
             ice_controlling=1,
             has_use_candidate=nominates,
         )
+
+    def send_message(self, channel_id: int, data: str | bytes) -> None:
+        """Let the agent say something on a channel, right now."""
+        assert self.core.channels is not None
+        self.core.channels.send(channel_id, data, now=self.now)
+        self.core.flush(now=self.now)
+        self.drain()
+
+    def take_message(self) -> Message | None:
+        """Let the agent take the client's next message."""
+        assert self.core.channels is not None
+        message = self.core.channels.poll_message()
+        self.core.flush(now=self.now)
+        self.drain()
+        return message
 
     def vanish(self) -> None:
         """The client is gone without a word."""

@@ -4,7 +4,6 @@ Layer: core (sans-IO).
 """
 
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from voicegate.errors import UsageError
@@ -46,7 +45,9 @@ def run_call(script: bytes, *, has_data: bool) -> None:
             client.handle_datagram(transmit.data, now=step.now)
         drain(iter(core.poll_audio, None))
         drain(iter(core.poll_event, None))
-        drain(iter(partial(core.take_message, now=step.now), None))
+        if core.channels is not None:
+            drain(iter(core.channels.poll_message, None))
+            core.flush(now=step.now)
         core.statistics()
     core.close(now=1e6)
     require(core.poll_timeout() is None, "a closed call wants nothing more")
@@ -58,9 +59,10 @@ def _converse(core: CallCore, client: ClientCore, step: Step) -> None:
             client.channels.send(channel_id, step.data, now=step.now)
     elif step.data and core.channels is not None:
         for channel_id in core.channels.channels:
-            core.send_message(channel_id, step.data, now=step.now)
-    elif step.kind == 7:
-        core.open_channel("ours", now=step.now)
+            core.channels.send(channel_id, step.data, now=step.now)
+    elif step.kind == 7 and core.channels is not None:
+        core.channels.open(label="ours", now=step.now)
+    core.flush(now=step.now)
 
 
 def _connectable_call(*, has_data: bool) -> tuple[CallCore, ClientCore]:

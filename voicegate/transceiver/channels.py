@@ -1,12 +1,13 @@
 """The data channels of a call, between its agent's task and its core."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Unpack
 
 import trio
 
-from voicegate.channel import DataChannel, Message
-from voicegate.datachannel import Channel
+from voicegate.channel import ChannelOptions, DataChannel, Message
+from voicegate.datachannel import Channel, DataChannels
+from voicegate.errors import UsageError
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.event import State
 
@@ -34,41 +35,25 @@ class CallChannels:
         """Whether the call is over."""
         return self._is_over or self._core.state is State.CLOSED
 
-    def open_channel(
-        self,
-        label: str,
-        *,
-        protocol: str,
-        is_ordered: bool,
-        max_retransmits: int | None,
-        lifetime_ms: int | None,
-        priority: int,
-        negotiated_id: int | None,
-    ) -> DataChannel:
+    def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> DataChannel:
         """Open a channel."""
-        channel = self._core.open_channel(
-            label,
-            protocol=protocol,
-            is_ordered=is_ordered,
-            max_retransmits=max_retransmits,
-            lifetime_ms=lifetime_ms,
-            priority=priority,
-            negotiated_id=negotiated_id,
-            now=trio.current_time(),
-        )
-        self._touch()
+        now = trio.current_time()
+        channel = self._require().open(label=label, now=now, **options)
+        self._let_out(now)
         return self.admit(channel)
 
     def close_channel(self, channel_id: int) -> None:
         """Close a channel."""
-        self._core.close_channel(channel_id, now=trio.current_time())
+        now = trio.current_time()
+        self._require().close_channel(channel_id, now=now)
         self.channels.pop(channel_id, None)
-        self._touch()
+        self._let_out(now)
 
     def send_message(self, channel_id: int, data: str | bytes) -> None:
         """Send a message."""
-        self._core.send_message(channel_id, data, now=trio.current_time())
-        self._touch()
+        now = trio.current_time()
+        self._require().send(channel_id, data, now=now)
+        self._let_out(now)
 
     def buffered(self, channel_id: int) -> int:
         """Return the bytes of a channel that the client has not acknowledged."""
@@ -76,12 +61,10 @@ class CallChannels:
 
     def take_message(self) -> Message | None:
         """Return the client's next message."""
-        if self.is_closed:
-            return None
-        message = self._core.take_message(now=trio.current_time())
+        message = self._core.channels.poll_message() if self._core.channels and not self.is_closed else None
         if message is None:
             return None
-        self._touch()
+        self._let_out(trio.current_time())
         return Message(self._known[message.channel_id], message.data)
 
     async def wait_progress(self) -> None:
@@ -118,3 +101,14 @@ class CallChannels:
         self._is_over = True
         self.channels.clear()
         self.progress()
+
+    # Internals
+
+    def _require(self) -> DataChannels:
+        if self._core.channels is None:
+            raise UsageError("this client offered no data channels")
+        return self._core.channels
+
+    def _let_out(self, now: float) -> None:
+        self._core.flush(now=now)
+        self._touch()

@@ -20,13 +20,11 @@ from typing import Final
 from voicegate.call import AudioFrame, EndCause
 from voicegate.config import SetUp
 from voicegate.datachannel import (
-    Channel,
     ChannelClosed,
     ChannelOpened,
     DataChannels,
     DataEstablished,
     DataFailed,
-    Message,
 )
 from voicegate.dtls import (
     ApplicationData,
@@ -44,7 +42,6 @@ from voicegate.dtls import (
     SrtpProfile,
 )
 from voicegate.dtls.alert import AlertDescription
-from voicegate.errors import UsageError
 from voicegate.ice import (
     MAX_EMBEDDED_LENGTH,
     ConsentExpired,
@@ -162,7 +159,6 @@ class CallCore:
         self._events: deque[Event] = deque()
         self._drops: Counter[str] = Counter()
         self._datagrams_in = self._datagrams_out = 0
-        self._messages_in = self._messages_out = 0
 
     # Input
 
@@ -187,7 +183,7 @@ class CallCore:
             self._handle_dtls(data, path, now)
         else:
             self._drops["unknown_protocol"] += 1
-        self._flush(now)
+        self.flush(now=now)
 
     def handle_refused_check(self) -> None:
         """Note that a relay saw a check for this call with a wrong password, which explains a silence."""
@@ -210,60 +206,28 @@ class CallCore:
         self._follow_dtls(now)
         if self.channels is not None and self._is_sending:
             self.channels.handle_timeout(now=now)
-        self._flush(now)
+        self.flush(now=now)
 
-    def open_channel(
-        self,
-        label: str,
-        *,
-        now: float,
-        protocol: str = "",
-        is_ordered: bool = True,
-        max_retransmits: int | None = None,
-        lifetime_ms: int | None = None,
-        priority: int = 256,
-        negotiated_id: int | None = None,
-    ) -> Channel:
-        """Open a data channel; what is sent on it before the client has answered is kept.
+    def flush(self, *, now: float) -> None:
+        """Put all that is to be sent in order: the answers to checks first, what they brought about next.
 
-        Errors: UsageError when the client offered no data channels, or for parameters that exclude each
-        other.
+        To be called after a command to `channels`.
         """
-        channel = self._require_channels().open(
-            label=label,
-            protocol=protocol,
-            is_ordered=is_ordered,
-            max_retransmits=max_retransmits,
-            lifetime_ms=lifetime_ms,
-            priority=priority,
-            negotiated_id=negotiated_id,
-            now=now,
-        )
-        self._flush(now)
-        return channel
-
-    def send_message(self, channel_id: int, data: str | bytes, *, now: float) -> None:
-        """Send a message on a channel.
-
-        Errors: UsageError for a channel that is not open, or a message too long for the client or our buffer.
-        """
-        self._require_channels().send(channel_id, data, now=now)
-        self._messages_out += 1
-        self._flush(now)
-
-    def close_channel(self, channel_id: int, *, now: float) -> None:
-        """Close a channel once all that was sent on it has arrived; harmless when it is closed."""
-        self._require_channels().close_channel(channel_id, now=now)
-        self._flush(now)
-
-    def take_message(self, *, now: float) -> Message | None:
-        """Return the client's next message; those not taken hold back what the client may send."""
-        message = self.channels.poll_message() if self.channels is not None else None
-        if message is not None:
-            self._messages_in += 1
-            self._reached.setdefault(Phase.FIRST_MESSAGE_IN, now)
-            self._flush(now)
-        return message
+        if self._is_embedding:
+            self._ice.embed(self._dtls.flight)
+            self._is_embedding = not self._dtls.is_completed
+        while (transmit := self._ice.poll_transmit()) is not None:
+            self._transmits.append(transmit)
+        path = self._ice.selected_path
+        while (packet := self.media.poll_transmit()) is not None:
+            if path is not None:
+                self._transmits.append(Transmit(packet, path))
+            else:  # Kept, it would only come too late, in a burst with all that follows.
+                self._drops["no_path"] += 1
+        if self.channels is not None:
+            self._follow_channels(self.channels, now)
+        while path is not None and (datagram := self._dtls.poll_transmit()) is not None:
+            self._transmits.append(Transmit(datagram, path))
 
     def close(self, *, now: float) -> None:
         """Say what the protocols owe, RTCP BYE, SCTP ABORT, DTLS close_notify; then the call is CLOSED."""
@@ -274,9 +238,9 @@ class CallCore:
         self.media.close(now=now)
         if self.channels is not None:
             self.channels.close(now=now)
-        self._flush(now)
+        self.flush(now=now)
         self._dtls.close(now=now)
-        self._flush(now)
+        self.flush(now=now)
 
     # Output
 
@@ -331,8 +295,10 @@ class CallCore:
             f"ice_{reason.value}": count for reason, count in self._ice.statistics().refused.items() if count
         }
         dtls = {f"dtls_{reason.value}": count for reason, count in self._dtls.statistics().dropped.items()}
-        channels = self.channels.statistics().dropped if self.channels is not None else {}
-        data = {f"data_{reason.value}": count for reason, count in channels.items()}
+        channels = self.channels.statistics() if self.channels is not None else None
+        data = (
+            {f"data_{reason.value}": count for reason, count in channels.dropped.items()} if channels else {}
+        )
         return CallStatistics(
             datagrams_in=self._datagrams_in,
             datagrams_out=self._datagrams_out,
@@ -340,8 +306,8 @@ class CallCore:
             audio_packets_out=self.media.packets_out,
             frames_concealed=self.media.frames_concealed,
             slots_missed=self.media.slots_missed,
-            messages_in=self._messages_in,
-            messages_out=self._messages_out,
+            messages_in=channels.messages_received if channels else 0,
+            messages_out=channels.messages_sent if channels else 0,
             drops={**self._drops, **ice, **dtls, **data, **self.media.all_drops()},
         )
 
@@ -468,6 +434,8 @@ class CallCore:
         else:
             self.channels.handle_datagram(data, now=now)
             self._events.append(DataProgressed())
+            if Phase.FIRST_MESSAGE_IN not in self._reached and self.channels.statistics().messages_received:
+                self._reached[Phase.FIRST_MESSAGE_IN] = now
 
     def _follow_channels(self, channels: DataChannels, now: float) -> None:
         while (event := channels.poll_event()) is not None:
@@ -482,30 +450,7 @@ class CallCore:
             if self._dtls.can_send:
                 self._dtls.send(packet, now=now)
 
-    def _require_channels(self) -> DataChannels:
-        if self.channels is None:
-            raise UsageError("this client offered no data channels")
-        return self.channels
-
-    # Internals: output and end
-
-    def _flush(self, now: float) -> None:
-        """Put all that is to be sent in order: the answers to checks first, what they brought about next."""
-        if self._is_embedding:
-            self._ice.embed(self._dtls.flight)
-            self._is_embedding = not self._dtls.is_completed
-        while (transmit := self._ice.poll_transmit()) is not None:
-            self._transmits.append(transmit)
-        path = self._ice.selected_path
-        while (packet := self.media.poll_transmit()) is not None:
-            if path is not None:
-                self._transmits.append(Transmit(packet, path))
-            else:  # Kept, it would only come too late, in a burst with all that follows.
-                self._drops["no_path"] += 1
-        if self.channels is not None:
-            self._follow_channels(self.channels, now)
-        while path is not None and (datagram := self._dtls.poll_transmit()) is not None:
-            self._transmits.append(Transmit(datagram, path))
+    # Internals: the end
 
     def _end(self, cause: EndCause, detail: str, now: float) -> None:
         if self.state is not State.CLOSED:
