@@ -209,8 +209,8 @@ class Call:
 
     @property
     def channels(self) -> Mapping[int, DataChannel]:
-        """The data channels that are open or being opened, by id."""
-        return self._link.channels
+        """The data channels that are open or being opened now, by id."""
+        return dict(self._link.channels)
 
     def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> DataChannel:
         """Open a data channel to the client; it can be sent on at once (RFC 8831 §6).

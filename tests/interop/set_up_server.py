@@ -16,6 +16,9 @@ from voicegate.testing.sound import tone
 FRAMES = 5
 """Of sound: enough to know that it goes on."""
 
+REPETITIONS = {"dtls_repeated message", "dtls_replayed", "dtls_unprotected"}
+"""What is dropped of flights that a starved client sends again; other drops would be faults."""
+
 
 class Conversation:
     """What is said and heard in one call."""
@@ -67,10 +70,11 @@ class Conversation:
         active = self._server.transceiver.find(self._call.id)
         assert active is not None
         core = active.core
+        assert core.security is not None
         report = {
-            "dtls": core.dtls_version,
-            "cipher_suite": core._dtls.cipher_suite,
-            "srtp_profile": core._dtls.srtp_profile,
+            "dtls": core.security.version,
+            "cipher_suite": core.security.cipher_suite,
+            "srtp_profile": core.security.srtp_profile,
             "is_connected": self._is_connected,
             "phases": sorted(core.phases, key=core.phases.__getitem__),
             "channels": {each.label: id_ for id_, each in self._call.channels.items()},

@@ -35,7 +35,8 @@ def test_a_call_uses_the_newest_version_that_both_can_do(
     call = make(client, server, setup=setup)
     call.connect()
     newest = "1.3" if "1.3" in client and "1.3" in server else "1.2"
-    assert call.core.dtls_version == NAMES[newest]
+    assert call.core.security is not None
+    assert call.core.security.version == NAMES[newest]
     call.run(1.0)
     assert call.heard
     assert call.client.heard
@@ -69,4 +70,5 @@ def test_calls_of_every_pair_of_versions_connect_whatever_the_network_does(
 def test_a_call_gets_through_with_any_group(group: Group) -> None:
     call = Harness.make(codec="PCMU", client_options={"dtls_groups": [group]})
     call.connect()
-    assert call.core.dtls_version == ProtocolVersion.DTLS_1_3
+    assert call.core.security is not None
+    assert call.core.security.version == ProtocolVersion.DTLS_1_3

@@ -39,7 +39,6 @@ from voicegate.dtls import (
     KeysReady,
     ProtocolVersion,
     Role,
-    SrtpProfile,
 )
 from voicegate.dtls.alert import AlertDescription
 from voicegate.ice import (
@@ -149,6 +148,7 @@ class CallCore:
         self._set_up = set_up
         self._is_embedding = negotiated.is_sped and set_up.sped == "full"
         self._is_dtls_client = negotiated.is_dtls_client
+        self._security: KeysReady | None = None
         self._srtp: SrtpSession | None = None
         self._sending_at: float | None = None
         self._is_sending = False
@@ -285,9 +285,9 @@ class CallCore:
         return self._reached | {phase: at for phase, at in audio.items() if at is not None}
 
     @property
-    def dtls_version(self) -> int | None:
-        """Code point of the DTLS version, once there are keys."""
-        return self._dtls.version
+    def security(self) -> KeysReady | None:
+        """What DTLS has settled, once there are keys."""
+        return self._security
 
     def statistics(self) -> CallStatistics:
         """Return the counts."""
@@ -361,8 +361,8 @@ class CallCore:
                     self._reached[Phase.CLIENT_HELLO] = now
                     self.state = State.HANDSHAKING
                     self._watchdog = (now + HANDSHAKE_SECONDS, EndCause.DTLS_TIMEOUT)
-                case KeysReady(srtp_profile=profile):
-                    self._take_keys(profile, now)
+                case KeysReady():
+                    self._take_keys(event, now)
                 case HandshakeCompleted():
                     self._connect(now)
                 case ApplicationData(data=data):
@@ -376,7 +376,9 @@ class CallCore:
                 case Closed(alert=alert):
                     self._end(EndCause.CLIENT_CLOSED, f"the client closed DTLS with alert {alert}", now)
 
-    def _take_keys(self, profile: SrtpProfile, now: float) -> None:
+    def _take_keys(self, security: KeysReady, now: float) -> None:
+        self._security = security
+        profile = security.srtp_profile
         # RFC 5764 §4.2: two master keys, then two master salts.
         length = 2 * (profile.key_length + profile.salt_length)
         keying_material = self._dtls.export_keying_material("EXTRACTOR-dtls_srtp", length)

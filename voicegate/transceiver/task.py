@@ -10,6 +10,7 @@ import trio
 from voicegate.call import Agent, Call, ChannelClosed, ChannelOpened, Connected, EndCause
 from voicegate.datachannel import ChannelClosed as CoreChannelClosed
 from voicegate.datachannel import ChannelOpened as CoreChannelOpened
+from voicegate.dtls import ProtocolVersion
 from voicegate.transceiver.channels import CallChannels
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.event import (
@@ -27,6 +28,8 @@ from voicegate.wire.path import address_text
 __all__ = ["ActiveCall", "Exchange"]
 
 _log = structlog.get_logger()
+
+_VERSION_NAMES: Final[dict[int, str]] = {ProtocolVersion.DTLS_1_2: "1.2", ProtocolVersion.DTLS_1_3: "1.3"}
 
 
 class Exchange(Protocol):
@@ -192,7 +195,7 @@ class ActiveCall:
     def describe(self) -> dict[str, Any]:
         """Return what ``GET /v1/sessions/{id}`` shows."""
         statistics = self.core.statistics()._asdict()
-        path = self.core.path
+        path, security = self.core.path, self.core.security
         now = trio.current_time() if self._ended_at is None else self._ended_at
         return {
             "id": self.id,
@@ -208,6 +211,12 @@ class ActiveCall:
                 "port": path.port,
                 "relay": f"{path.relay[0]}:{path.relay[1]}",
                 "transport": "tcp" if path.is_stream else "udp",
+            },
+            "dtls": security
+            and {
+                "version": _VERSION_NAMES[security.version],
+                "cipher_suite": f"0x{security.cipher_suite:04x}",
+                "srtp_profile": security.srtp_profile.name,
             },
             "codec": self.core.media.codec.name,
             "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
