@@ -30,7 +30,9 @@ __all__ = ["main"]
 
 SECONDS = 3
 ROWS = ("answer", "ice", "dtls", "first_packet", "mouth_to_ear", "jitter_buffer")
-SERVER_ROWS = tuple(f"server_{phase.value}" for phase in Phase)
+DATA_PHASES = {Phase.DATA_READY, Phase.FIRST_MESSAGE_IN}
+"""These calls have no data channel."""
+SERVER_ROWS = tuple(f"server_{phase.value}" for phase in Phase if phase not in DATA_PHASES)
 SCRIPT = (Path(__file__).parent / "first_call.js").read_text()
 
 

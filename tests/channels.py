@@ -11,6 +11,7 @@ from voicegate.errors import UsageError
 
 class NoChannels:
     is_closed = False
+    is_offered = False
     channels: Mapping[int, DataChannel] = {}
 
     def open_channel(self, label: str, **_options: Unpack[ChannelOptions]) -> DataChannel:

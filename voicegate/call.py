@@ -15,6 +15,7 @@ import trio
 
 from voicegate.audio import PlayoutQueue
 from voicegate.channel import ChannelLink, ChannelOptions, DataChannel, MessageInput
+from voicegate.errors import UsageError
 
 __all__ = [
     "Agent",
@@ -222,9 +223,11 @@ class Call:
     async def send(self, data: str | bytes) -> None:
         """Send a message on the call's first data channel; wait for the client to open one if there is none.
 
-        Errors: as `DataChannel.send`.
+        Errors: UsageError when the client offered no data channels; else as `DataChannel.send`.
         Cancellation: a checkpoint always; when cancelled, the message may or may not be on its way.
         """
+        if not self._link.is_offered:
+            raise UsageError("this client offered no data channels")
         while not self._link.channels:
             await self._link.wait_progress()
         await next(iter(self._link.channels.values())).send(data)

@@ -46,6 +46,10 @@ class ChannelLink(Protocol):
     def is_closed(self) -> bool:
         """Whether the call is over."""
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether the client can have channels at all."""
+
     def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> "DataChannel":
         """Open a channel."""
 

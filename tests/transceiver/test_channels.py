@@ -161,8 +161,12 @@ async def test_a_client_without_data_channels_says_so(
             call.open_channel("notes")
         except UsageError as error:
             refusals.append(str(error))
+        try:
+            await call.send("anybody?")
+        except UsageError as error:
+            refusals.append(str(error))
 
     exchange = await Exchange.open(nursery, hopeful)
     exchange.call()
     await trio.sleep(5)
-    assert refusals == ["this client offered no data channels"]
+    assert refusals == ["this client offered no data channels"] * 2

@@ -124,7 +124,8 @@ class ConsentExpired:
 class EmbeddedDatagram:
     """A DTLS datagram came inside a check: to be taken as if it had come by itself.
 
-    The client repeats it until it is acknowledged; each time it comes as an event.
+    The client repeats it until it is acknowledged; it comes as an event again only when our answer carries
+    nothing of the flight that replies to it.
     """
 
     path: Path

@@ -35,6 +35,11 @@ class CallChannels:
         """Whether the call is over."""
         return self._is_over or self._core.state is State.CLOSED
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether the client can have channels at all."""
+        return self._core.channels is not None
+
     def open_channel(self, label: str, **options: Unpack[ChannelOptions]) -> DataChannel:
         """Open a channel."""
         now = trio.current_time()
