@@ -9,8 +9,8 @@ async function set_up(url, { is_passive, is_agreed }) {
   const reported = new Promise((done) => (finish = done));
   const use = (channel) => {
     const told = (heard[channel.label] = []);
-    const ping = () => channel.send("ping");
-    channel.readyState === "open" ? ping() : channel.addEventListener("open", ping);
+    // Not sooner, whatever readyState says: what Chromium 156 is given before, it sometimes loses.
+    channel.addEventListener("open", () => channel.send("ping"));
     channel.addEventListener("message", ({ data }) => {
       if (data === "ping") channel.send("pong");
       data.startsWith("{") ? finish(JSON.parse(data)) : told.push(data);
