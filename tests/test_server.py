@@ -158,6 +158,21 @@ async def test_every_route_that_an_operator_reads_answers() -> None:
             assert 'voicegate_relay_events_total{kind="' in metrics
 
 
+async def test_a_client_with_too_many_calls_that_never_came_about_is_refused_with_429() -> None:
+    with trio.fail_after(240):
+        async with (
+            run_server(max_pending_calls_per_client=1) as server,
+            httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+        ):
+            headers = {"content-type": "application/sdp"}
+            for status in (201, 429):
+                response = await http.post(
+                    "/v1/realtime/calls", content=make_client().offer(), headers=headers
+                )
+                assert response.status_code == status
+            assert response.json()["error"]["code"] == "too_many_pending_calls"
+
+
 async def test_an_offer_beyond_the_last_slot_is_refused_with_503() -> None:
     with trio.fail_after(240):
         async with run_server(max_calls=1) as server, open_phone(server.url, make_client()):
@@ -203,7 +218,7 @@ async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
             for _ in range(count):
                 nursery.start_soon(one_call, server, limiter)
 
-    async with run_server(agent=voicegate.agents.echo) as server:
+    async with run_server(agent=voicegate.agents.echo, max_pending_calls_per_client=512) as server:
         # Half of the calls fill pools, caches and the list of ended calls; the others must add nothing.
         for _ in range(2):
             await many(server, 125)
@@ -211,17 +226,24 @@ async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
         causes = {described["cause"] for described in server.transceiver.describe_all()}
         assert causes >= {"no_stun_seen", "ice_up_no_client_hello", "dtls_timeout", "consent_expired"}
         assert "client_closed" in causes
-        before, resident = footprint(), resident_bytes()
-        for _ in range(2):
-            await many(server, 125)
-            await settle(server)
+        before = footprint()
+        grown = inf
+        rounds = 0
+        # The heap takes its time to find its shape; a page kept for each call would show in every round.
+        while grown >= 250 * 4096:
+            rounds += 1
+            assert rounds <= 4, "not even a page per call may stay behind"
+            resident = resident_bytes()
+            for _ in range(2):
+                await many(server, 125)
+                await settle(server)
+            grown = resident_bytes() - resident
         assert server.transceiver.call_count == 0
         assert set(server.transceiver.engine.footprint.values()) == {0}
         with trio.move_on_after(10):  # HTTP connections that were cut end when the kernel says so
             while footprint() != before:
                 await trio.sleep(0.1)
         assert footprint() == before
-        assert resident_bytes() - resident < 250 * 4096, "not even a page per call may stay behind"
         relay = await server.relay.statistics()
         assert relay is not None
         assert relay.router.flows_opened > 100
