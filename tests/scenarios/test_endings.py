@@ -5,6 +5,7 @@ import pytest
 from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, HOME, Harness
 from voicegate.call import EndCause
 from voicegate.config import SetUp
+from voicegate.datachannel import ChannelClosed, ChannelOpened
 from voicegate.dtls import Certificate
 from voicegate.testing.client import ClientState
 from voicegate.transceiver.event import PathRemoved, State
@@ -156,6 +157,23 @@ def test_closing_says_goodbye_to_the_client(setup: str) -> None:
     call.run(1)
     assert [classify(transmit.data) for _, transmit in call.sent[-2:]] == kinds, "once is enough"
     assert not call.events[2:], "who closes knows it"
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_whoever_hangs_up_aborts_the_data_channels_and_nothing_counts_as_dropped(is_ours: bool) -> None:
+    call = Harness.make(codec="PCMU", client_options={"has_data": True})
+    call.connect()
+    call.run(1)
+    assert any(isinstance(event, ChannelOpened) for event in call.events)
+    if is_ours:
+        call.core.close(now=call.now)
+        call.drain()
+    else:
+        call.client.close(now=call.now)
+    call.run(1)
+    assert call.core.state is State.CLOSED
+    assert any(isinstance(event, ChannelClosed) for event in call.events)
+    assert call.drops == {}
 
 
 def test_after_the_end_nothing_has_any_effect() -> None:

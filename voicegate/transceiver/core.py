@@ -446,8 +446,10 @@ class CallCore:
                     self._events.append(event)
                 case DataEstablished():
                     self._reached.setdefault(Phase.DATA_READY, now)
-                case DataFailed():
-                    self._drops["data_association_failed"] += 1
+                case DataFailed(is_remote=is_remote):
+                    # Either end aborts it when it hangs up; should the call go on, its channels are closed.
+                    if not is_remote and self.state is not State.CLOSED:
+                        self._drops["data_association_failed"] += 1
         while self._is_sending and (packet := channels.poll_transmit()) is not None:
             if self._dtls.can_send:
                 self._dtls.send(packet, now=now)
