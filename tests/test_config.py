@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicegate.config import Address, Config
+from voicegate.config import Address, Config, SetUp
 from voicegate.errors import UsageError
 
 
@@ -92,6 +92,12 @@ def test_a_file_is_read_and_options_win_over_it(tmp_path: Path) -> None:
         ('http = "nowhere"', "nowhere"),
         ("http = [1, 2]", "voicegate.toml"),
         ("agent = 5", "agent"),
+        ('[set_up]\nsped = "yes"', r"'sped' must be in \('full', 'minimal', 'off'\) \(got 'yes'\)$"),
+        ('[set_up]\ndtls = ["1.1"]', "'dtls' must be in .* \\(got '1.1'\\)$"),
+        ('[set_up]\nearly = "no"', "'early' must be .*bool"),
+        ("[set_up]\nspeed = 1", "set_up is a table of dtls, early, sctp_init, snap, sped, not"),
+        ("set_up = 3", "set_up is a table"),
+        ("max_pending_calls = 0", "max_pending_calls"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
@@ -112,3 +118,10 @@ def test_one_origin_may_stand_without_brackets(tmp_path: Path) -> None:
     config = Config.load(file)
     assert config.cors_origins == ("https://example.org",)
     assert config.hosts == ("a.example", "b.example")
+
+
+def test_short_cuts_can_be_turned_off(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text('[set_up]\ndtls = "1.2"\nearly = false\nsped = "off"\n')
+    assert Config.load(file).set_up == SetUp(dtls=("1.2",), early=False, sped="off")
+    assert Config().set_up == SetUp(dtls=("1.3", "1.2"), early=True, sctp_init=True, snap=True, sped="full")

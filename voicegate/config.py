@@ -107,8 +107,13 @@ class SetUp:
     """Take DTLS out of connectivity checks, and (full) embed ours in the answers to them, too."""
 
 
-def _set_up(value: "SetUp | dict[str, Any]") -> SetUp:
-    return value if isinstance(value, SetUp) else SetUp(**value)
+def _set_up(value: Any) -> SetUp:
+    if isinstance(value, SetUp):
+        return value
+    known = [field.name for field in attrs.fields(SetUp)]
+    if not isinstance(value, dict) or not set(value) <= set(known):
+        raise UsageError(f"set_up is a table of {', '.join(known)}, not {value}")
+    return SetUp(**value)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,4 +183,5 @@ class Config:
         try:
             return cls(**{**values, **(overrides or {})})
         except (TypeError, ValueError, AttributeError) as error:
-            raise UsageError(f"{path}: {error}") from error
+            # Validators tell what is wrong first, and then all they know.
+            raise UsageError(f"{path}: {error.args[0] if error.args else error}") from error
