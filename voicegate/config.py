@@ -107,7 +107,7 @@ class SetUp:
     """Take DTLS out of connectivity checks, and (full) embed ours in the answers to them, too."""
 
 
-def _set_up(value: Any) -> SetUp:
+def _set_up(value: object) -> SetUp:
     if isinstance(value, SetUp):
         return value
     known = [field.name for field in attrs.fields(SetUp)]
