@@ -55,7 +55,8 @@ def run_dtls(
         sent += drain(iter(peer.poll_transmit, None))
         settle(end, now=step.now)
         if step.kind == _SEALED and step.data:
-            said.add(step.data[1:])
+            # With type 0 it is what a reader finds before its padding (RFC 9147 §4, RFC 8446 §5.4).
+            said.add((step.data[1:] + step.data[:1]).rstrip(b"\0")[:-1])
             sent.append(_seal(peer, step.data[0], step.data[1:]))
         for data in deliver(step, sent):
             end.handle_datagram(data, now=step.now)
