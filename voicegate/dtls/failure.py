@@ -5,7 +5,7 @@ from enum import Enum
 from voicegate.dtls.alert import AlertDescription
 from voicegate.errors import PeerError
 
-__all__ = ["DtlsError", "FailureCause", "no_shared"]
+__all__ = ["DtlsError", "FailureCause", "no_shared", "peer_alert"]
 
 
 class FailureCause(Enum):
@@ -51,4 +51,14 @@ def no_shared(what: str) -> DtlsError:
         f"no {what} in common",
         alert=AlertDescription.HANDSHAKE_FAILURE,
         cause=FailureCause.NO_SHARED_PARAMETERS,
+    )
+
+
+def peer_alert(description: int) -> DtlsError:
+    """Make the error for an alert of the peer's that ends the connection."""
+    return DtlsError(
+        f"the peer sent alert {description}",
+        alert=description,
+        cause=FailureCause.PEER_ALERT,
+        is_remote=True,
     )

@@ -74,9 +74,8 @@ class Sped:
             return None
         self.received += 1
         # A repetition asks for our flight again, which the answer repeats.
-        is_answered = crc32(data) in self._checksums and bool(self._pending)
-        self._note(data)
-        return None if is_answered else data
+        is_new = self._note(data)
+        return data if is_new or not self._pending else None
 
     def note_datagram(self, data: bytes) -> None:
         """Take notice of a DTLS datagram that came by itself."""
@@ -129,11 +128,14 @@ class Sped:
 
     # Internals
 
-    def _note(self, data: bytes) -> None:
+    def _note(self, data: bytes) -> bool:
+        """Remember a datagram to acknowledge; return whether it is new."""
         checksum = crc32(data)
         # Checks repeat datagrams by turns; a repetition must not push another one out.
-        if checksum not in self._checksums:
+        is_new = checksum not in self._checksums
+        if is_new:
             self._checksums.append(checksum)
+        return is_new
 
     def _acknowledge(self, value: bytes) -> None:
         if len(value) % 4:

@@ -175,7 +175,7 @@ class CallCore:
         elif not self._ice.is_validated(path):
             self._drops["path_not_validated"] += 1
         elif kind is PacketKind.RTP or kind is PacketKind.RTCP:
-            self._handle_media(data, path, now)
+            self._handle_media(kind, data, path, now)
         elif kind is PacketKind.DTLS:
             if not self._dtls.is_completed:
                 self._ice.note_dtls(data)
@@ -414,20 +414,18 @@ class CallCore:
         self._events.append(MediaReady())
         held, self._held = self._held, []
         for data, path in held:
-            self._handle_media(data, path, now)
+            self._handle_media(classify(data), data, path, now)
 
     # Internals: media and data
 
-    def _handle_media(self, data: bytes, path: Path, now: float) -> None:
+    def _handle_media(self, kind: PacketKind, data: bytes, path: Path, now: float) -> None:
         # What comes before the client is verified may be an impostor's, who knows our password, not its key.
         if self.state is not State.CONNECTED:
             if len(self._held) < MAX_HELD_PACKETS:
                 self._held.append((data, path))
             else:
                 self._drops["before_keys"] += 1
-        elif (self.media.handle_rtp if classify(data) is PacketKind.RTP else self.media.handle_rtcp)(
-            data, now=now
-        ):
+        elif (self.media.handle_rtp if kind is PacketKind.RTP else self.media.handle_rtcp)(data, now=now):
             self._confirm(path, now)
 
     def _handle_data(self, data: bytes, now: float) -> None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from voicegate.dtls.alert import Alert, AlertDescription, AlertLevel
 from voicegate.dtls.event import ApplicationData, HandshakeCompleted, KeysReady
-from voicegate.dtls.failure import DtlsError, FailureCause
+from voicegate.dtls.failure import DtlsError, peer_alert
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message, Reassembler
 from voicegate.dtls.outbox import Outbox
 from voicegate.dtls.record import (
@@ -252,12 +252,7 @@ class Association:
         if alert.level != AlertLevel.FATAL and alert.description != AlertDescription.CLOSE_NOTIFY:
             self._outbox.drop(DropReason.WARNING_ALERT)
             return
-        raise DtlsError(
-            f"the peer sent alert {alert.description}",
-            alert=alert.description,
-            cause=FailureCause.PEER_ALERT,
-            is_remote=True,
-        )
+        raise peer_alert(alert.description)
 
     def _handle_data(self, data: bytes) -> None:
         if self.is_completed:

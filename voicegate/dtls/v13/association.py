@@ -7,7 +7,7 @@ from typing import Final
 
 from voicegate.dtls.alert import Alert, AlertDescription
 from voicegate.dtls.event import ApplicationData, HandshakeCompleted, KeysReady
-from voicegate.dtls.failure import DtlsError, FailureCause
+from voicegate.dtls.failure import DtlsError, peer_alert
 from voicegate.dtls.handshake import Fragment, HandshakeType, Message, Reassembler
 from voicegate.dtls.hello import ClientHello
 from voicegate.dtls.outbox import Outbox
@@ -338,12 +338,7 @@ class Association:
         if alert.description == AlertDescription.USER_CANCELED:
             self._outbox.drop(DropReason.WARNING_ALERT)
             return
-        raise DtlsError(
-            f"the peer sent alert {alert.description}",
-            alert=alert.description,
-            cause=FailureCause.PEER_ALERT,
-            is_remote=True,
-        )
+        raise peer_alert(alert.description)
 
     def _handle_post_handshake(self, message: Message, now: float) -> None:
         if message.epoch != self._epochs.newest_read:
