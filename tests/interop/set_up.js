@@ -10,9 +10,10 @@ async function set_up(url, { is_passive, is_agreed }) {
   const use = (channel) => {
     const told = (heard[channel.label] = []);
     // Not sooner, whatever readyState says: what Chromium 156 is given before, it sometimes loses.
-    channel.addEventListener("open", () => channel.send("ping"));
+    const opened = new Promise((done) => channel.addEventListener("open", done));
+    opened.then(() => channel.send("ping"));
     channel.addEventListener("message", ({ data }) => {
-      if (data === "ping") channel.send("pong");
+      if (data === "ping") opened.then(() => channel.send("pong"));
       data.startsWith("{") ? finish(JSON.parse(data)) : told.push(data);
     });
   };
