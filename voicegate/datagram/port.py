@@ -16,7 +16,7 @@ import trio
 from voicegate.errors import UsageError
 from voicegate.wire.path import Address
 
-__all__ = ["DatagramPort", "BATCH_LIMIT"]
+__all__ = ["DatagramPort", "BATCH_LIMIT", "bind"]
 
 
 BATCH_LIMIT: Final = 64
@@ -42,7 +42,7 @@ class DatagramPort:
         self.errors: Counter[str] = Counter()
         """What the kernel refused, by ``send`` or ``receive`` and errno name, such as ``send EAGAIN``."""
         self._receive_size = datagram_limit + 1
-        self._socket = _bind(address, is_shared=is_shared)
+        self._socket = bind(address, is_shared=is_shared)
 
     @property
     def address(self) -> Address:
@@ -90,7 +90,11 @@ class DatagramPort:
         self.errors[f"{what} {errno.errorcode.get(error.errno or 0, 'unknown')}"] += 1
 
 
-def _bind(address: Address, *, is_shared: bool) -> socket.socket:
+def bind(address: Address, *, is_shared: bool = False) -> socket.socket:
+    """Bind a non-blocking UDP socket of one family to a literal address; port 0 takes a free one.
+
+    Errors: UsageError that names the address when it can't be bound.
+    """
     host, port = address
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
