@@ -3,6 +3,26 @@
 Layer: shell (Trio).
 """
 
-from voicegate.datagram.port import BATCH_LIMIT, DatagramPort, bind
+from typing import TYPE_CHECKING
 
-__all__ = ["BATCH_LIMIT", "DatagramPort", "bind"]
+from voicegate.datagram.kernel import HAS_BATCHES, address_of, decode_address, encode_address
+from voicegate.datagram.port import BATCH_LIMIT, DatagramPort, bind
+from voicegate.datagram.segment import SegmentPort
+
+if TYPE_CHECKING or HAS_BATCHES:
+    from voicegate.datagram.batch import Receiver, SegmentSender, Sender
+else:
+    from voicegate.datagram.plain import Receiver, SegmentSender, Sender
+
+__all__ = [
+    "BATCH_LIMIT",
+    "DatagramPort",
+    "Receiver",
+    "SegmentPort",
+    "SegmentSender",
+    "Sender",
+    "address_of",
+    "bind",
+    "decode_address",
+    "encode_address",
+]
