@@ -35,18 +35,18 @@ def run_call(script: bytes, *, has_data: bool) -> None:
         settle(client, now=step.now)
         sent += drain(iter(client.poll_transmit, None))
         settle(core, now=step.now)
-        if step.kind >= 8:
-            core.handle_datagram(step.data, path=make_path(step.kind), now=step.now)
-        else:
-            for data in deliver(step, sent):
-                core.handle_datagram(data, path=_HOME, now=step.now)
-        for transmit in drain(iter(core.poll_transmit, None)):
+        path, arriving = (
+            (make_path(step.kind), [step.data]) if step.kind >= 8 else (_HOME, deliver(step, sent))
+        )
+        for data in arriving:
+            core.handle_datagram(data, path=path, now=step.now)
+        for transmit in drain(iter(core.poll_transmit, None), inputs=len(arriving)):
             require(transmit.path == _HOME, "nothing is sent to where no genuine check came from")
             client.handle_datagram(transmit.data, now=step.now)
-        drain(iter(core.poll_audio, None))
-        drain(iter(core.poll_event, None))
+        drain(iter(core.poll_audio, None), inputs=len(arriving))
+        drain(iter(core.poll_event, None), inputs=len(arriving))
         if core.channels is not None:
-            drain(iter(core.channels.poll_message, None))
+            drain(iter(core.channels.poll_message, None), inputs=len(arriving))
             core.flush(now=step.now)
         core.statistics()
     core.close(now=1e6)

@@ -58,14 +58,16 @@ def run_dtls(
             # With type 0 it is what a reader finds before its padding (RFC 9147 §4, RFC 8446 §5.4).
             said.add((step.data[1:] + step.data[:1]).rstrip(b"\0")[:-1])
             sent.append(_seal(peer, step.data[0], step.data[1:]))
-        for data in deliver(step, sent):
+        arriving = deliver(step, sent)
+        for data in arriving:
             end.handle_datagram(data, now=step.now)
-        told += drain(iter(end.poll_event, None))
+        told += drain(iter(end.poll_event, None), inputs=len(arriving))
         if end.can_send:
             end.send(b"said", now=step.now)
-        for data in drain(iter(end.poll_transmit, None)):
+        answers = drain(iter(end.poll_transmit, None), inputs=len(arriving))
+        for data in answers:
             peer.handle_datagram(data, now=step.now)
-        drain(iter(peer.poll_event, None))
+        drain(iter(peer.poll_event, None), inputs=len(answers))
         drain(end.flight)
     _check_told(told, said)
 

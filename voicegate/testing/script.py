@@ -101,12 +101,14 @@ def require(condition: object, law: str) -> None:
         raise LawBrokenError(law)
 
 
-def drain(values: Iterable[T]) -> list[T]:
-    """Take what a core gives for one input, ``iter(core.poll_transmit, None)``, and see that it ends."""
+def drain(values: Iterable[T], *, inputs: int = 1) -> list[T]:
+    """Take what a core gives for its input, ``iter(core.poll_transmit, None)``, and see that it ends."""
     taken = []
     for value in values:
         taken.append(value)
-        require(len(taken) <= _MAX_TRANSMITS, "one input may not bring forth output without end")
+        require(
+            len(taken) <= _MAX_TRANSMITS * max(inputs, 1), "one input may not bring forth output without end"
+        )
     return taken
 
 

@@ -40,9 +40,10 @@ def run_sctp(script: bytes) -> None:
         if step.kind in _COMMANDS:
             _command(step, end, peer)
         sent += drain(iter(peer.poll_transmit, None))
-        for data in _arriving(step, end, sent):
+        arriving = _arriving(step, end, sent)
+        for data in arriving:
             end.handle_datagram(data, now=step.now)
-        for data in drain(iter(end.poll_transmit, None)):
+        for data in drain(iter(end.poll_transmit, None), inputs=len(arriving)):
             peer.handle_datagram(data, now=step.now)
         for event in iter(end.poll_event, None):
             require(not closed, "nothing follows the end")
