@@ -104,6 +104,26 @@ def test_a_token_of_a_later_version_is_not_ours(monkeypatch: pytest.MonkeyPatch)
     assert keyring.open(ufrag) is None
 
 
+def test_what_is_kept_of_opened_ufrags_is_bounded_and_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(credentials, "OPENED_LIMIT", 3)
+    keyring = Keyring([A, B])
+    minted = {route: keyring.mint(route) for route in (ROUTE._replace(generation=n) for n in range(6))}
+    for _ in range(2):
+        for route, own in minted.items():
+            assert keyring.open(own.ufrag) == keyring.open(own.ufrag) == (route, own.pwd)
+            assert keyring.open(own.ufrag[:-1] + "!") is None
+            assert len(keyring._opened) <= 3
+
+
+def test_ufrags_of_strangers_are_not_kept() -> None:
+    keyring = Keyring([A])
+    for stranger in (Keyring([B]).mint(ROUTE).ufrag, "elsewhere", ""):
+        assert keyring.open(stranger) is None
+    assert not keyring._opened
+
+
 def test_a_ufrag_tells_nothing_without_the_key() -> None:
     sealed = base64.b32decode(Keyring([A]).mint(ROUTE).ufrag.upper())
     assert len(sealed) == 30
