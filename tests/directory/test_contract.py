@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from voicegate.directory import Directory, MemoryDirectory, Snapshot
+from voicegate.directory import FLOW_ROW_SECONDS, Directory, MemoryDirectory, Snapshot, memory
 
 ONE: Final = ("10.0.0.1", 9000)
 TWO: Final = ("10.0.0.2", 9000)
@@ -141,3 +141,74 @@ async def test_closing_a_watch_wakes_whoever_waits_on_it(directory: Directory) -
         assert woken == ["closed"]
         directory.register(1, ONE)
     assert woken == ["closed", "news"]
+
+
+# Flow rows
+
+
+async def wait_for_flows(directory: Directory, expected: dict[bytes, int]) -> None:
+    """Wait until of three keys these are known."""
+    while await directory.find_flows([b"one", b"two", b"three"]) != expected:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_flows_are_found_as_they_were_written_last_until_they_are_deleted(directory: Directory) -> None:
+    await wait_for_flows(directory, {})
+    directory.write_flows({b"one": 1, b"two": 2})
+    await wait_for_flows(directory, {b"one": 1, b"two": 2})
+    directory.write_flows({b"one": 7, b"two": None, b"three": 0})
+    await wait_for_flows(directory, {b"one": 7, b"three": 0})
+
+
+async def test_deleting_a_flow_that_is_not_there_does_nothing(directory: Directory) -> None:
+    directory.write_flows({b"one": None})
+    directory.write_flows({})
+    directory.write_flows({b"two": 2})
+    await wait_for_flows(directory, {b"two": 2})
+
+
+async def test_only_the_flows_asked_for_are_told(directory: Directory) -> None:
+    directory.write_flows({b"one": 1, b"two": 2})
+    await wait_for_flows(directory, {b"one": 1, b"two": 2})
+    assert await directory.find_flows([b"two", b"two"]) == {b"two": 2}
+    assert await directory.find_flows([]) == {}
+
+
+async def test_flows_do_not_depend_on_what_is_registered(directory: Directory) -> None:
+    directory.write_flows({b"one": 1})
+    directory.register(1, ONE)
+    await wait_for(directory, {1: ONE})
+    directory.unregister(1)
+    await wait_for(directory, {})
+    await wait_for_flows(directory, {b"one": 1})
+
+
+# The directory of a process
+
+
+async def test_a_flow_row_lives_as_long_as_it_is_renewed(autojump_clock: trio.testing.MockClock) -> None:
+    directory = MemoryDirectory()
+    directory.write_flows({b"one": 1, b"two": 2})
+    await trio.sleep(FLOW_ROW_SECONDS - 1)
+    directory.write_flows({b"one": 1})
+    assert await directory.find_flows([b"one", b"two"]) == {b"one": 1, b"two": 2}
+    await trio.sleep(1)
+    assert await directory.find_flows([b"one", b"two"]) == {b"one": 1}
+    await trio.sleep(FLOW_ROW_SECONDS - 1)
+    assert await directory.find_flows([b"one", b"two"]) == {}
+
+
+async def test_the_oldest_flow_rows_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "FLOW_ROW_LIMIT", 2)
+    directory = MemoryDirectory()
+    directory.write_flows({b"one": 1, b"two": 2})
+    directory.write_flows({b"one": 1, b"three": 3})
+    assert await directory.find_flows([b"one", b"two", b"three"]) == {b"one": 1, b"three": 3}
+
+
+async def test_flow_rows_that_expired_leave_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    directory = MemoryDirectory()
+    directory.write_flows({bytes((number,)): number for number in range(100)})
+    await trio.sleep(FLOW_ROW_SECONDS)
+    directory.write_flows({b"one": 1})
+    assert list(directory._flows) == [b"one"]

@@ -3,7 +3,7 @@
 Layer: shell (Trio).
 """
 
-from voicegate.directory.base import Address, Directory, Snapshot
+from voicegate.directory.base import FLOW_ROW_SECONDS, Address, Directory, Snapshot
 from voicegate.directory.memory import MemoryDirectory
 
-__all__ = ["Address", "Directory", "MemoryDirectory", "Snapshot"]
+__all__ = ["FLOW_ROW_SECONDS", "Address", "Directory", "MemoryDirectory", "Snapshot"]

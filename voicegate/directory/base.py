@@ -5,17 +5,23 @@
 2. A watcher gets the present snapshot first, then one after each change. A slow one gets the latest and
    misses those between: nothing is queued for it.
 3. A snapshot never changes.
+4. A flow row that was written is found for `FLOW_ROW_SECONDS`, unless it is deleted, written again, or pushed
+   out by newer ones: a hint where a client's flow led, which relays renew as long as it lives.
 
-Nothing here waits or fails: a directory that lives elsewhere makes it so in a task of its own, and while
-it is out of reach, what was known last stays true.
+Nothing here fails, and nothing but finding flows waits: a directory that lives elsewhere makes it so in a
+task of its own, and while it is out of reach, what was known last stays true and no flow is found.
 """
 
-from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
-__all__ = ["Directory", "Address", "Snapshot"]
+__all__ = ["Directory", "FLOW_ROW_SECONDS", "Address", "Snapshot"]
+
+FLOW_ROW_SECONDS: Final = 60.0
+"""Life of a flow row since it was written last: as long as a silent flow lives in its relay, and so long that
+two renewals, every 20 s, may be lost."""
 
 Address: TypeAlias = tuple[str, int]
 """The hop socket address of a transceiver: literal IP address and port."""
@@ -41,4 +47,12 @@ class Directory(Protocol):
 
     def watch(self) -> trio.abc.ReceiveChannel[Snapshot]:
         """Open a channel of snapshots, which never ends by itself."""
+        ...
+
+    def write_flows(self, rows: Mapping[bytes, int | None]) -> None:
+        """Note the transceiver ids that flows lead to, by the keys of their clients; None deletes a row."""
+        ...
+
+    async def find_flows(self, keys: Collection[bytes]) -> Mapping[bytes, int]:
+        """Return the transceiver ids of those flows that are known. Always checkpoints."""
         ...

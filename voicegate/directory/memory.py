@@ -1,12 +1,18 @@
 """The directory of a single process."""
 
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
+from typing import Final
 
 import trio
 
-from voicegate.directory.base import Address, Snapshot
+from voicegate.directory.base import FLOW_ROW_SECONDS, Address, Snapshot
 
-__all__ = ["MemoryDirectory"]
+__all__ = ["FLOW_ROW_LIMIT", "MemoryDirectory"]
+
+FLOW_ROW_LIMIT: Final = 262_144
+"""Flow rows kept, in some 60 MB: the flows of four workers. Beyond it the oldest go first."""
 
 
 class MemoryDirectory:
@@ -15,6 +21,8 @@ class MemoryDirectory:
     def __init__(self) -> None:
         self._snapshot: Snapshot = MappingProxyType({})
         self._changed = trio.Event()
+        # Transceiver id and the time of expiry, in the order of that time.
+        self._flows: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def register(self, transceiver_id: int, address: Address) -> None:
         """Announce that a transceiver serves at this address."""
@@ -33,6 +41,25 @@ class MemoryDirectory:
     def watch(self) -> trio.abc.ReceiveChannel[Snapshot]:
         """Open a channel of snapshots, which never ends by itself."""
         return _Watch(self)
+
+    def write_flows(self, rows: Mapping[bytes, int | None]) -> None:
+        """Note the transceiver ids that flows lead to, by the keys of their clients; None deletes a row."""
+        now = trio.current_time()
+        for key, transceiver_id in rows.items():
+            self._flows.pop(key, None)
+            if transceiver_id is not None:
+                self._flows[key] = transceiver_id, now + FLOW_ROW_SECONDS
+        while self._flows and (
+            len(self._flows) > FLOW_ROW_LIMIT or next(iter(self._flows.values()))[1] <= now
+        ):
+            self._flows.popitem(last=False)
+
+    async def find_flows(self, keys: Collection[bytes]) -> Mapping[bytes, int]:
+        """Return the transceiver ids of those flows that are known. Always checkpoints."""
+        await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        rows = ((key, self._flows.get(key)) for key in keys)
+        return {key: row[0] for key, row in rows if row is not None and row[1] > now}
 
     async def wait_changed(self) -> None:
         """Wait for the next snapshot."""
