@@ -34,7 +34,7 @@ from voicegate.dtls.v13 import message as v13
 from voicegate.dtls.v13.record import ProtectedRecord
 from voicegate.errors import WireError
 from voicegate.ice import IceLiteAgent, Keyring, Message
-from voicegate.relay.router import Router
+from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router
 from voicegate.rtp import AudioLevel, RtpPacket, RtpSession, decode_compound, encode_compound
 from voicegate.rtp.header_extension import decode_elements, encode_elements
 from voicegate.sctp import SctpAssociation, reconfiguration
@@ -63,6 +63,7 @@ from voicegate.testing.script import require
 from voicegate.testing.sctp_target import run_sctp
 from voicegate.transceiver.core import CallCore
 from voicegate.wire import PacketKind, Reader, Writer, classify, hop
+from voicegate.wire.framing import LENGTH_BYTES, FrameReader, frame
 
 __all__ = ["SCRIPTED", "TARGETS", "Target"]
 
@@ -196,6 +197,21 @@ def _encode_value(piece: _Parametric) -> bytes:
 def _encode_hop(datagram: hop.HopDatagram) -> bytes:
     type_, host, port, is_stream, payload = datagram
     return hop.encode(type_, host=host, port=port, payload=payload, is_stream=is_stream)
+
+
+def _read_frames(data: bytes) -> None:
+    """Take a stream apart, as it came and byte by byte, which makes no difference."""
+    outcomes = []
+    for pieces in ([data], [data[i : i + 1] for i in range(len(data))]):
+        reader = FrameReader(limit=MAX_CLIENT_DATAGRAM)
+        try:
+            frames = [found for piece in pieces for found in reader.feed(piece)]
+        except WireError:
+            frames = []
+        require(reader.pending < LENGTH_BYTES + MAX_CLIENT_DATAGRAM, "memory is bounded")
+        outcomes.append((frames, reader.pending))
+    require(outcomes[0] == outcomes[1], "it doesn't matter how a stream is cut")
+    require(FrameReader().feed(b"".join(map(frame, frames))) == frames, "framed again it is the same")
 
 
 def _read_elements(data: bytes) -> tuple[int, tuple[tuple[int, bytes], ...]]:
@@ -437,6 +453,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         for group in NamedGroup
     },
     _name(hop.decode): _parser(hop.decode, _encode_hop, bytes),
+    _name(FrameReader.feed): _read_frames,
     _name(classify): _sink(classify, ok=PacketKind.__contains__),
     _name(Message.decode): _view_stun,
     _name(Keyring.open): _open_ufrag,
