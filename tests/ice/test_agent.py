@@ -208,6 +208,28 @@ def test_the_latest_path_is_selected_until_one_is_nominated() -> None:
     assert events(agent)[-1] == PathSelected(path=CELLULAR, previous=WIFI)
 
 
+def test_before_a_nomination_tcp_comes_behind_udp_though_it_is_validated_later() -> None:
+    agent = new_agent()
+    stream = WIFI._replace(is_stream=True)
+    agent.handle_datagram(check(), path=stream, now=1.0)
+    assert agent.selected_path == stream, "it is all there is"
+    agent.handle_datagram(check(), path=WIFI, now=1.1)
+    assert agent.selected_path == WIFI, "one address over UDP and TCP is two paths"
+    agent.handle_datagram(check(), path=stream._replace(port=1), now=1.2)
+    assert agent.selected_path == WIFI
+    agent.handle_datagram(check(nominates=True), path=stream, now=1.3)
+    assert agent.selected_path == stream, "what the client wants counts more"
+
+
+def test_media_follows_the_client_from_udp_to_tcp_and_back() -> None:
+    agent = connected()
+    stream = WIFI._replace(is_stream=True)
+    agent.handle_datagram(check(nominates=True), path=stream, now=2.0)
+    assert agent.confirm_path(stream, now=2.0) is True
+    agent.handle_datagram(check(nominates=True), path=WIFI, now=3.0)
+    assert agent.confirm_path(WIFI, now=3.0) is True
+
+
 def test_one_address_behind_two_relays_is_two_paths() -> None:
     agent = new_agent()
     other = path(1, relay=("127.0.0.2", 7000))

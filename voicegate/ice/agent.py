@@ -63,7 +63,8 @@ SILENCE_SECONDS: Final = 0.25
 Longer than packets overtake each other between two networks, shorter than anybody waits before saying
 "hello?"."""
 MAX_PATHS: Final = 8
-"""Two networks, two IP versions and two relays; a client with more keeps the ones it checked last."""
+"""Two networks, two IP versions, UDP and TCP; a client with more, as with two relays, keeps the ones it
+checked last."""
 
 _NEVER: Final = float("-inf")
 
@@ -184,9 +185,9 @@ class _PathState:
     """Whether the round trip was measured here."""
 
     @property
-    def rank(self) -> tuple[int, float, float]:
-        """What decides while there is no media yet."""
-        return self.generation, self.nominated_at, self.validated_at
+    def rank(self) -> tuple[int, float, bool, float]:
+        """What decides while there is no media yet: TCP comes later, and is what clients take last."""
+        return self.generation, self.nominated_at, not self.path.is_stream, self.validated_at
 
 
 class _Answer(NamedTuple):
