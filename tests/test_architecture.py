@@ -32,6 +32,9 @@ CORE_MODULES = {
     "voicegate.transceiver.media",
     "voicegate.relay.router",
     "voicegate.relay.flows",
+    "voicegate.relay.address_table",
+    "voicegate.relay.admission",
+    "voicegate.relay.recovery",
 }
 """Cores inside packages of the shell."""
 

@@ -24,7 +24,7 @@ from voicegate.testing.phone import open_phone
 pytestmark = pytest.mark.slow
 
 FREE = ("--http", "127.0.0.1:0", "--udp", "127.0.0.1:0")
-GREETING = re.compile(r"open (http://\S+) and talk to (\S+)\nmedia on UDP (\S+);")
+GREETING = re.compile(r"open (http://\S+) and talk to (\S+)\nmedia on UDP (.+);")
 
 
 @attrs.define
@@ -125,13 +125,14 @@ async def get(url: str) -> httpx2.Response:
 async def test_a_signal_ends_the_server_and_its_call_cleanly(number: int) -> None:
     async with serve(*FREE, "--agent", "echo") as server:
         assert (await get(f"{server.url}healthz")).status_code == 200
-        (relay,) = children(server.process.pid)
+        relays = children(server.process.pid)
+        assert relays
         async with open_phone(server.url, make_client()) as phone:
             await phone.wait_connected()
             server.signal(number)
             await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
             assert await server.process.wait() == 0
-        assert not is_alive(relay)
+        assert not any(map(is_alive, relays))
     assert "Traceback" not in server.stderr
 
 
@@ -199,6 +200,66 @@ async def test_options_win_over_the_file(tmp_path: Path) -> None:
         server.signal(signal.SIGINT)
 
 
+async def candidates(server: Running, transport: str = "udp") -> list[list[str]]:
+    """Return the addresses and ports that an answer gives for UDP or TCP."""
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        answer = await http.post(
+            f"{server.url}v1/realtime/calls",
+            content=make_client().offer(),
+            headers={"content-type": "application/sdp"},
+        )
+    lines = [line.split() for line in answer.text.splitlines() if line.startswith("a=candidate:")]
+    return [line[4:6] for line in lines if line[2] == transport]
+
+
+async def test_both_families_and_several_workers_make_one_server() -> None:
+    options = ("--udp", "127.0.0.1:0", "[::1]:0", "--relay-workers", "2", "--agent", "echo")
+    async with serve("--http", "127.0.0.1:0", *options) as server:
+        told = [address.rpartition(":") for address in server.udp.split(" and ")]
+        assert [host for host, _, _ in told] == ["127.0.0.1", "[::1]"]
+        assert await candidates(server) == [[host.strip("[]"), port] for host, _, port in told]
+        workers = [pid for pid in children(server.process.pid) if is_alive(pid)]
+        assert len(workers) >= 2
+        async with open_phone(server.url, make_client()) as phone:
+            await phone.wait_connected()
+            await hear_back(phone, sound.speech_like(1.0))
+        server.signal(signal.SIGINT)
+        await server.process.wait()
+        assert not any(map(is_alive, workers))
+
+
+async def test_an_advertised_address_has_the_port_of_its_family() -> None:
+    options = ("--udp", "0.0.0.0:0", "--udp", "[::]:0", "--advertise", "2001:db8::7", "192.0.2.7")
+    async with serve("--http", "127.0.0.1:0", *options) as server:
+        four, six = (address.rpartition(":")[2] for address in server.udp.split(" and "))
+        assert four != six
+        assert await candidates(server) == [["2001:db8::7", six], ["192.0.2.7", four]]
+        server.signal(signal.SIGINT)
+
+
+async def test_tcp_is_where_it_is_told_to_be_and_advertised_with_its_own_ports() -> None:
+    options = ("--udp", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "[::1]:0", "--advertise", "192.0.2.7:5")
+    async with serve("--http", "127.0.0.1:0", *options) as server:
+        assert await candidates(server) == [["192.0.2.7", "5"]]
+        ((host, port),) = await candidates(server, "tcp")
+        assert host == "192.0.2.7"
+        await (await trio.open_tcp_stream("127.0.0.1", int(port))).aclose()
+        server.signal(signal.SIGINT)
+
+
+async def test_tcp_is_advertised_like_udp_unless_it_has_addresses_of_its_own() -> None:
+    options = ("--udp", "127.0.0.1:0", "--advertise", "192.0.2.7:5", "192.0.2.8:6")
+    async with serve("--http", "127.0.0.1:0", *options) as server:
+        assert await candidates(server, "tcp") == await candidates(server)
+        server.signal(signal.SIGINT)
+
+
+async def test_tcp_can_be_turned_off() -> None:
+    async with serve("--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--tcp", "off") as server:
+        assert await candidates(server, "tcp") == []
+        server.signal(signal.SIGINT)
+
+
 async def test_what_is_advertised_is_what_clients_are_told() -> None:
     options = (
         "--advertise",
@@ -210,17 +271,7 @@ async def test_what_is_advertised_is_what_clients_are_told() -> None:
     )
     async with serve("--http", "127.0.0.1:0", "--udp", "0.0.0.0:0", *options) as server:
         port = server.udp.rpartition(":")[2]
-        client = make_client()
-        async with httpx2.AsyncClient(trust_env=False) as http:
-            answer = await http.post(
-                f"{server.url}v1/realtime/calls",
-                content=client.offer(),
-                headers={"content-type": "application/sdp"},
-            )
-        candidates = [
-            line.split()[4:6] for line in answer.text.splitlines() if line.startswith("a=candidate:")
-        ]
-        assert candidates == [
+        assert await candidates(server) == [
             ["192.0.2.7", port],
             ["198.51.100.7", "5000"],
             ["2001:db8::7", port],
@@ -238,6 +289,18 @@ async def test_what_is_advertised_is_what_clients_are_told() -> None:
         (("--udp", "192.0.2.1:3478", "--http", "127.0.0.1:0"), "192.0.2.1"),
         (("--http", "192.0.2.1:80", "--udp", "127.0.0.1:0"), "192.0.2.1:80"),
         (("--udp", "0.0.0.0:0"), "--advertise"),
+        (("--udp", "127.0.0.1:0", "--tcp", "0.0.0.0:0"), "--advertise"),
+        (
+            ("--udp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tcp", "192.0.2.1:443"),
+            "cannot bind TCP 192.0.2.1",
+        ),
+        (("--tls-key", "key.pem"), "tls_certificate"),
+        (
+            ("--udp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tls-certificate", "nowhere.pem"),
+            "cannot take TLS from nowhere.pem",
+        ),
+        (("--udp", "127.0.0.1:1", "127.0.0.1:2"), "one address for IPv4 and one for IPv6 at most"),
+        (("--relay-workers", "0"), "relay_workers"),
         (("--udp", "[::]:0"), "--advertise"),
         (("--advertise", "0.0.0.0"), "advertise 0.0.0.0: clients cannot send to a wildcard"),
         ((*FREE, "--agent", "nobody"), "'nobody': neither one of echo, parrot nor"),

@@ -49,13 +49,50 @@ def test_any_other_text_is_a_usage_error_at_most(text: str) -> None:
 def test_the_defaults_expose_nothing_beyond_this_machine() -> None:
     config = Config()
     assert config.http == ("127.0.0.1", 8080)
-    assert config.udp == ("127.0.0.1", 3478)
+    assert config.udp == (("127.0.0.1", 3478),)
 
 
 def test_a_wildcard_needs_an_advertised_address() -> None:
     with pytest.raises(UsageError, match="--advertise"):
         Config(udp="0.0.0.0:3478")
     assert Config(udp="0.0.0.0:3478", advertise=["192.0.2.1"]).advertise == (("192.0.2.1", 0),)
+
+
+@pytest.mark.parametrize(
+    "udp",
+    [
+        ["192.0.2.1:1", "[2001:db8::1]:2"],
+        ("192.0.2.1:1", Address("2001:db8::1", 2)),
+        [("192.0.2.1", 1), ("2001:db8::1", 2)],
+    ],
+)
+def test_clients_may_be_told_an_address_for_each_family(udp: object) -> None:
+    assert Config(udp=udp).udp == (("192.0.2.1", 1), ("2001:db8::1", 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("udp", ["[::1]:5", Address("::1", 5), ("::1", 5), ["[::1]:5"], (Address("::1", 5),)])
+def test_one_address_needs_no_list(udp: object) -> None:
+    assert Config(udp=udp).udp == (("::1", 5),)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("tcp", "expected"),
+    [
+        (None, None),
+        ("off", ()),
+        (["off"], ()),
+        ((), ()),
+        ("192.0.2.1:443", (("192.0.2.1", 443),)),
+        (["192.0.2.1:443", "192.0.2.1:80"], (("192.0.2.1", 443), ("192.0.2.1", 80))),
+    ],
+)
+def test_tcp_is_where_udp_is_or_elsewhere_or_nowhere(tcp: object, expected: object) -> None:
+    assert Config(tcp=tcp).tcp == expected  # type: ignore[arg-type]
+
+
+def test_two_addresses_of_one_family_are_refused() -> None:
+    with pytest.raises(UsageError, match="one for IPv6 at most"):
+        Config(udp=["127.0.0.1:1", "[::1]:1", "127.0.0.2:1"])
 
 
 def test_a_wildcard_cannot_be_advertised() -> None:
@@ -91,6 +128,17 @@ def test_a_file_is_read_and_options_win_over_it(tmp_path: Path) -> None:
         ("max_calls = 0", "max_calls"),
         ('http = "nowhere"', "nowhere"),
         ("http = [1, 2]", "voicegate.toml"),
+        ("udp = []", "udp"),
+        ("udp = 5", "voicegate.toml"),
+        ("udp = [5]", "voicegate.toml"),
+        ('udp = ["127.0.0.1:1", "nowhere"]', "nowhere"),
+        ("tcp = 5", "voicegate.toml"),
+        ('tcp = "0.0.0.0:443"', "advertise"),
+        ("tls_certificate = 5", "voicegate.toml"),
+        ('tls_key = "key.pem"', "tls_certificate"),
+        ("relay_workers = 0", "relay_workers"),
+        ('relay_workers = "2"', "relay_workers"),
+        ("relay_flows = 1.5", "relay_flows"),
         ("agent = 5", "agent"),
         ('[set_up]\nsped = "yes"', r"'sped' must be in \('full', 'minimal', 'off'\) \(got 'yes'\)$"),
         ('[set_up]\ndtls = ["1.1"]', "'dtls' must be in .* \\(got '1.1'\\)$"),

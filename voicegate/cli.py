@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from voicegate.config import Config
+from voicegate.config import Address, Config
 from voicegate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ app.command(
 def serve_command(
     *,
     http: str | None = None,
-    udp: str | None = None,
+    udp: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    tcp: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
     advertise: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    relay_workers: int | None = None,
     agent: str | None = None,
     config: Path | None = None,
     log_level: Literal["debug", "info", "warning", "error"] = "info",
@@ -57,8 +61,12 @@ def serve_command(
 
     Args:
         http: HOST:PORT where offers are taken and the page is served [127.0.0.1:8080].
-        udp: HOST:PORT of the relay's public socket [127.0.0.1:3478].
+        udp: HOST:PORT of the relay's public address; or one for IPv4 and one for IPv6 [127.0.0.1:3478].
+        tcp: HOST:PORT, once or more, for clients that get no UDP through; or off [as for UDP].
+        tls_certificate: A PEM file; with it, such clients may speak TLS there.
+        tls_key: A PEM file, if the key isn't in the same.
         advertise: IP[:PORT] that answers give to clients, when it is not what the relay is bound to.
+        relay_workers: Processes that share the relay's public addresses [1].
         agent: echo, parrot or package.module:function [parrot].
         config: A TOML file with the same settings and more; options win over it.
         log_level: How much is logged.
@@ -66,7 +74,16 @@ def serve_command(
     # Here and in `_serve`, not above: it takes a second, for which `main` has made Ctrl-C quiet.
     from voicegate.observability import configure_logging
 
-    given = {"http": http, "udp": udp, "advertise": advertise, "agent": agent}
+    given = {
+        "http": http,
+        "udp": udp,
+        "tcp": tcp,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "advertise": advertise,
+        "relay_workers": relay_workers,
+        "agent": agent,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     configure_logging(level=log_level)
     # `--agent module:function` means a module beside the user, as `python -m` would find it.
@@ -90,7 +107,8 @@ def _greet(server: "Server", config: Config) -> None:
     console = Console(stderr=True, highlight=False)
     parts = ("voicegate", "bold"), " is ready: open ", (server.url, "bold cyan"), " and talk to "
     console.print(Text.assemble(*parts, (config.agent, "bold")), soft_wrap=True)
-    console.print(Text(f"media on UDP {server.udp}; Ctrl-C ends it", style="dim"), soft_wrap=True)
+    udp = " and ".join(str(Address(*address)) for address in server.relay.public)
+    console.print(Text(f"media on UDP {udp}; Ctrl-C ends it", style="dim"), soft_wrap=True)
 
 
 def main() -> None:

@@ -52,16 +52,37 @@ class Address(NamedTuple):
         return cls(host, int(port))
 
     @property
+    def is_ipv6(self) -> bool:
+        """Whether it is an address of IPv6."""
+        return ":" in self.host
+
+    @property
     def is_wildcard(self) -> bool:
         """Whether it stands for every address of the machine."""
         return ipaddress.ip_address(self.host).is_unspecified
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
 
 
 def _address(value: "Address | str") -> Address:
     return Address.parse(value if isinstance(value, str) else str(Address(*value)))
+
+
+def _addresses(value: "Address | str | list[Any] | tuple[Any, ...]") -> tuple[Address, ...]:
+    # An address is a tuple, too, but begins with its host alone.
+    is_one = isinstance(value, str) or (len(value) == 2 and isinstance(value[1], int))
+    return tuple(map(_address, [value] if is_one else value))
+
+
+def _tcp(value: "Address | str | list[Any] | tuple[Any, ...] | None") -> tuple[Address, ...] | None:
+    if value is None:
+        return None
+    return () if value in ("off", ["off"]) else _addresses(value)
+
+
+def _path(value: "Path | str | None") -> Path | None:
+    return None if value is None else Path(value)
 
 
 def _advertised(values: "str | list[Any] | tuple[Any, ...]") -> tuple[Address, ...]:
@@ -125,10 +146,30 @@ class Config:
 
     http: Address = attrs.field(default=Address("127.0.0.1", 8080), converter=_address)
     """Where offers are taken and the page is served."""
-    udp: Address = attrs.field(default=Address("127.0.0.1", DEFAULT_UDP_PORT), converter=_address)
-    """The relay's public socket."""
+    udp: tuple[Address, ...] = attrs.field(
+        default=Address("127.0.0.1", DEFAULT_UDP_PORT),
+        converter=_addresses,
+        validator=attrs.validators.min_len(1),
+    )
+    """The relay's public address; or one for IPv4 and one for IPv6, the one that clients should prefer first.
+    """
+    tcp: tuple[Address, ...] | None = attrs.field(default=None, converter=_tcp)
+    """Where clients that get no UDP through connect to. None: the same as ``udp``. None at all: ``()``, or
+    ``off``."""
+    tls_certificate: Path | None = attrs.field(default=None, converter=_path)
+    """A PEM file: with it, TLS is spoken there, too, by clients that begin with it."""
+    tls_key: Path | None = attrs.field(default=None, converter=_path)
+    """A PEM file, if the key isn't in that of the certificate."""
     advertise: tuple[Address, ...] = attrs.field(default=(), converter=_advertised)
     """Addresses that answers give to clients instead of the relay's own. Port 0: the relay's."""
+    relay_workers: int = attrs.field(
+        default=1, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
+    )
+    """Processes that share the relay's public addresses; as many as there are cores for them."""
+    relay_flows: int = attrs.field(
+        default=65_536, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
+    )
+    """Clients that one of them can tell apart; several for each call."""
     agent: str = attrs.field(default="parrot", validator=attrs.validators.instance_of(str))
     """``echo``, ``parrot`` or ``package.module:function``."""
     secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
@@ -151,11 +192,22 @@ class Config:
     """Host names that the HTTP side answers to on loopback, besides addresses and ``localhost``."""
 
     def __attrs_post_init__(self) -> None:
-        if self.udp.is_wildcard and not self.advertise:
-            raise UsageError(
-                f"udp {self.udp} listens on every address, but clients must be told one: "
-                "add advertise (--advertise IP)"
-            )
+        for address in self.udp:
+            if address.is_wildcard and not self.advertise:
+                raise UsageError(
+                    f"udp {address} listens on every address, but clients must be told one: "
+                    "add advertise (--advertise IP)"
+                )
+            if any(other.is_ipv6 == address.is_ipv6 for other in self.udp if other is not address):
+                raise UsageError(f"udp {address}: one address for IPv4 and one for IPv6 at most")
+        for address in self.tcp or ():
+            if address.is_wildcard and not self.advertise:
+                raise UsageError(
+                    f"tcp {address} listens on every address, but clients must be told one: "
+                    "add advertise (--advertise IP)"
+                )
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise UsageError("tls_key is of no use without tls_certificate")
         for address in self.advertise:
             if address.is_wildcard:
                 raise UsageError(f"advertise {address.host}: clients cannot send to a wildcard address")
@@ -170,8 +222,16 @@ class Config:
 
         Errors: UsageError, naming the file and the key.
         """
-        if path is None:
-            return cls(**(overrides or {}))
+        values = {} if path is None else cls._read(path)
+        where = "" if path is None else f"{path}: "
+        try:
+            return cls(**{**values, **(overrides or {})})
+        except (TypeError, ValueError, AttributeError) as error:
+            # Validators tell what is wrong first, and then all they know.
+            raise UsageError(f"{where}{error.args[0] if error.args else error}") from error
+
+    @classmethod
+    def _read(cls, path: Path) -> dict[str, Any]:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -180,8 +240,4 @@ class Config:
         for key in values:
             if key not in known:
                 raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known))}")
-        try:
-            return cls(**{**values, **(overrides or {})})
-        except (TypeError, ValueError, AttributeError) as error:
-            # Validators tell what is wrong first, and then all they know.
-            raise UsageError(f"{path}: {error.args[0] if error.args else error}") from error
+        return values

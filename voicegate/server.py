@@ -5,7 +5,7 @@ Layer: shell (Trio).
 
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Final
@@ -16,13 +16,14 @@ import trio
 from voicegate.agents import load_agent
 from voicegate.call import Agent, EndCause
 from voicegate.config import Address, Config
-from voicegate.datagram import DatagramPort
+from voicegate.datagram import SegmentPort
 from voicegate.directory import MemoryDirectory
 from voicegate.errors import WireError
 from voicegate.ice import Keyring
 from voicegate.observability import Metrics
 from voicegate.relay import Relay, RelayConfig, run_relay
 from voicegate.sdp import Candidate, OfferError
+from voicegate.sdp.candidate import host_candidates
 from voicegate.signalling import CreatedCall, OfferRefused, serve_http
 from voicegate.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
 from voicegate.wire import hop
@@ -39,6 +40,7 @@ class Server:
 
     http: Address
     udp: Address
+    """The relay's first public address; ``relay.public`` has all."""
     transceiver: Transceiver
     relay: Relay
 
@@ -59,14 +61,14 @@ async def serve(
 
     Errors: UsageError for an address that is taken or an agent that is not there.
     Cancellation: ends every call with its goodbyes, then the relay.
-    Resources: one child process (the relay), one HTTP and one UDP socket; all gone when this returns.
+    Resources: child processes (the relay's workers), sockets for HTTP and UDP; all gone when this returns.
     """
     config = config or Config()
     agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
     secrets = config.secrets or (os.urandom(32),)
     hop_address = (_hop_host(config), 0)
     limit = hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH
-    with closing(DatagramPort(hop_address, datagram_limit=limit)) as port:
+    with closing(SegmentPort(hop_address, datagram_limit=limit)) as port:
         transceiver = Transceiver(
             port,
             agent=agent or load_agent(config.agent),
@@ -82,7 +84,16 @@ async def serve(
         )
         directory = MemoryDirectory()
         directory.register(transceiver.id, port.address)
-        relay_config = RelayConfig(secrets=secrets, public=[config.udp], hop=hop_address)
+        relay_config = RelayConfig(
+            secrets=secrets,
+            public=config.udp,
+            hop=hop_address,
+            streams=config.udp if config.tcp is None else config.tcp,
+            tls=[str(path) for path in (config.tls_certificate, config.tls_key) if path],
+            workers=config.relay_workers,
+            flow_limit=config.relay_flows,
+            transceivers=directory.transceivers(),
+        )
         async with trio.open_nursery() as nursery:
             relay_scope = trio.CancelScope()
             relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
@@ -130,7 +141,7 @@ async def _run_relay(
 ) -> None:
     with scope:
         async with trio.open_nursery() as nursery:
-            relay = await nursery.start(run_relay, config)
+            relay = await nursery.start(run_relay, config, directory)
             task_status.started(relay)
             async for transceivers in directory.watch():
                 relay.set_transceivers(transceivers)
@@ -138,23 +149,28 @@ async def _run_relay(
 
 def _hop_host(config: Config) -> str:
     """Relay and transceiver share this machine, so their hop stays on loopback."""
-    return "::1" if ":" in config.udp.host else "127.0.0.1"
+    return "::1" if all(address.is_ipv6 for address in config.udp) else "127.0.0.1"
 
 
 def _candidates(config: Config, relay: Relay) -> tuple[Candidate, ...]:
-    bound = Address(*relay.public[0])
-    listed = [Address(host, port or bound.port) for host, port in config.advertise] or [bound]
-    # RFC 8445 §5.1.2.1: type preference 126 (host), then the order they are listed in, then component 1.
-    return tuple(
-        Candidate(
-            foundation=str(rank + 1),
-            transport="udp",
-            priority=126 << 24 | (0xFFFF - rank) << 8 | 255,
-            address=host,
-            port=port,
-        )
-        for rank, (host, port) in enumerate(listed)
+    # TCP is where UDP is, behind whatever translates addresses, unless it was given addresses of its own.
+    over_tcp = config.advertise if config.tcp is None else [(host, 0) for host, _ in config.advertise]
+    return host_candidates(
+        udp=_reached(config.advertise, relay.public), tcp=_reached(over_tcp, relay.streams)
     )
+
+
+def _reached(advertised: Sequence[tuple[str, int]], bound: Sequence[tuple[str, int]]) -> list[Address]:
+    """List how clients reach what is bound: at its own addresses, or at those that are advertised for it."""
+    listening = [Address(*address) for address in bound]
+    if not advertised:
+        return listening
+    reached: dict[Address, None] = {}
+    for address in (Address(*each) for each in advertised):
+        # What is reached in a family that it isn't bound in is behind something that translates.
+        same = [each for each in listening if each.is_ipv6 == address.is_ipv6] or listening
+        reached |= {Address(address.host, address.port or each.port): None for each in same}
+    return list(reached)
 
 
 class _Service:
@@ -203,17 +219,8 @@ class _Service:
     async def metrics(self) -> bytes:
         metrics = Metrics()
         self.transceiver.report(metrics)
-        metrics.gauge("relay_workers_started", "Relay workers ever started", self.relay.workers_started)
-        statistics = await self.relay.statistics()
-        if statistics is not None:
-            router = attrs.asdict(statistics.router)
-            drops = router.pop("dropped")
-            metrics.counter("relay_drops", "Client datagrams that the relay dropped", drops, label="reason")
-            metrics.counter("relay_events", "Datagrams and flows of the relay", router, label="kind")
-            metrics.counter(
-                "relay_socket_errors", "What the kernel refused", statistics.socket_errors, label="error"
-            )
+        self.relay.report(metrics)
         return metrics.render()
 
     def is_ready(self) -> bool:
-        return self.relay.pid is not None
+        return bool(self.relay.pids)

@@ -41,6 +41,14 @@ def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
     assert read["voicegate_wait_seconds_sum", (("phase", "dtls"),)] == 107.2
 
 
+def test_a_histogram_may_have_been_counted_elsewhere_and_stand_alone() -> None:
+    metrics = Metrics()
+    metrics.histogram("sizes", "Sizes", Histogram([1, 2], counts=[3, 0, 4], total=50))
+    read = scrape(metrics)
+    assert read["voicegate_sizes_bucket", (("le", "2"),)] == 3
+    assert (read["voicegate_sizes_count", ()], read["voicegate_sizes_sum", ()]) == (7, 50)
+
+
 @given(st.lists(st.floats(0, 1000), max_size=50))
 def test_buckets_are_what_counting_gives(values: list[float]) -> None:
     bounds = (0.01, 1.0, 10.0, 500.0)

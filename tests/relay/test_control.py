@@ -1,25 +1,42 @@
 import json
 
+import attrs
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import memory_stream_pair
 
 from voicegate.errors import WireError
-from voicegate.ice.credentials import Keyring
-from voicegate.relay.control import ControlChannel, RelayConfig, RelayStatistics, decode_transceivers
-from voicegate.relay.router import Router
+from voicegate.relay.control import (
+    ControlChannel,
+    WorkerConfig,
+    decode_rows,
+    decode_transceivers,
+    encode_rows,
+)
 
-CONFIG = RelayConfig(secrets=[bytes(32), b"\xff" * 16], public=[("127.0.0.1", 3478)], hop=("::1", 0))
+CONFIG = WorkerConfig(
+    secrets=[bytes(32), b"\xff" * 16],
+    public=[5, 6],
+    hop=7,
+    streams=[8],
+    counters=9,
+    tls=["certificate.pem"],
+    hop_offload=False,
+    flow_limit=10,
+    transceivers={17: ("::1", 9000)},
+    has_directory=True,
+)
 
 
 async def test_messages_arrive_as_they_were_sent_however_the_stream_cuts_them() -> None:
     here, there = memory_stream_pair()
     async with ControlChannel(there) as control:
-        await here.send_all(b'{"statistics": 1}\n{"stat')
-        assert await control.receive() == {"statistics": 1}
-        await here.send_all(b'istics": 2}\n')
-        assert await control.receive() == {"statistics": 2}
+        await here.send_all(b'{"lookup": 1}\n{"loo')
+        assert await control.receive() == {"lookup": 1}
+        await here.send_all(b'kup": 2}\n')
+        assert await control.receive() == {"lookup": 2}
         await ControlChannel(here).send({"text": "line\nbreak"})
         assert await control.receive() == {"text": "line\nbreak"}
 
@@ -27,10 +44,19 @@ async def test_messages_arrive_as_they_were_sent_however_the_stream_cuts_them() 
 async def test_the_other_end_leaving_is_the_end() -> None:
     here, there = memory_stream_pair()
     async with ControlChannel(here) as control:
-        await control.send({"statistics": 1})
+        await control.send({"lookup": 1})
     async with ControlChannel(there) as control:
-        assert await control.receive() == {"statistics": 1}
+        assert await control.receive() == {"lookup": 1}
         assert await control.receive() is None
+
+
+async def test_a_channel_that_is_closed_has_nobody_at_its_other_end() -> None:
+    here, _ = memory_stream_pair()
+    async with ControlChannel(here) as control:
+        pass
+    with pytest.raises(trio.BrokenResourceError):
+        await control.send({"lookup": 1})
+    assert await control.receive() is None
 
 
 @pytest.mark.parametrize(
@@ -53,23 +79,20 @@ async def test_a_line_that_is_no_message_is_refused(
 
 
 def test_a_configuration_survives_its_journey() -> None:
-    received = RelayConfig.from_json(json.loads(json.dumps(CONFIG.to_json())))
+    received = WorkerConfig.from_json(json.loads(json.dumps(CONFIG.to_json())))
     assert received == CONFIG
+    assert received != attrs.evolve(CONFIG, hop=8)
 
 
 def test_a_configuration_does_not_show_its_secrets() -> None:
     assert "xff" not in repr(CONFIG)
 
 
-def test_statistics_survive_their_journey() -> None:
-    router = Router(keyring=Keyring([bytes(32)]), now=0.0)
-    router.handle_client_datagram(b"GET", bytes(16), 1, now=0.0)
-    statistics = RelayStatistics(
-        router=router.statistics(), socket_errors={"hop send EAGAIN": 3}, clients_without_socket=2
-    )
-    assert RelayStatistics.from_json(json.loads(json.dumps(statistics.to_json()))) == statistics
-
-
 @given(st.dictionaries(st.integers(0, 0xFFFF_FFFF), st.tuples(st.just("::1"), st.integers(1, 9))))
 def test_a_list_of_transceivers_survives_its_journey(transceivers: dict[int, tuple[str, int]]) -> None:
     assert decode_transceivers(json.loads(json.dumps(transceivers))) == transceivers
+
+
+@given(st.dictionaries(st.binary(min_size=19, max_size=19), st.none() | st.integers(0, 0xFFFF_FFFF)))
+def test_flows_survive_their_journey(rows: dict[bytes, int | None]) -> None:
+    assert decode_rows(json.loads(json.dumps(encode_rows(rows)))) == rows

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -14,14 +14,15 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from tests.relay.checks import DTLS, MEDIA, SECRET, check, foreign_check
+from tests.relay.checks import DTLS, MEDIA, SECRET, check, foreign_check, success
 from tests.relay.peers import Peer, connect, open_peer
-from voicegate.datagram import DatagramPort
-from voicegate.relay.control import ControlChannel, RelayConfig
+from voicegate.relay.control import ControlChannel, RelayConfig, WorkerConfig, decode_rows
+from voicegate.relay.counter import Count, DropReason, RelayStatistics
 from voicegate.relay.process import run_worker
-from voicegate.relay.router import DropReason
+from voicegate.relay.recovery import flow_key
+from voicegate.relay.slot import Slot, open_slots
 from voicegate.wire import hop
-from voicegate.wire.path import address_bytes
+from voicegate.wire.path import Address, address_bytes
 
 CONFIG = RelayConfig(secrets=[SECRET], public=[("127.0.0.1", 0)], hop=("127.0.0.1", 0))
 
@@ -31,44 +32,62 @@ class Worker:
     """A running worker, as its supervisor sees it."""
 
     control: ControlChannel
-    public: list[tuple[str, int]]
-    hop: tuple[str, int]
+    slot: Slot
+
+    @property
+    def public(self) -> Sequence[Address]:
+        return self.slot.public
+
+    @property
+    def hop(self) -> Address:
+        return self.slot.hop
 
     async def list_transceivers(self, *transceivers: Peer) -> None:
         table = {id_: peer.address for id_, peer in enumerate(transceivers, start=1)}
         await self.control.send({"transceivers": table})
-        await self.statistics()
+        await trio.testing.wait_all_tasks_blocked()
 
-    async def statistics(self) -> dict[str, Any]:
-        await self.control.send({"statistics": 7})
-        answer = await self.control.receive()
-        assert answer is not None
-        assert answer["statistics"] == 7
-        return cast("dict[str, Any]", answer["relay"])
+    async def receive(self) -> dict[str, Any]:
+        message = await self.control.receive()
+        assert message is not None
+        return message
+
+    def statistics(self) -> RelayStatistics:
+        return self.slot.statistics()
+
+    async def wait_for(self, counted: DropReason | Count, count: int) -> None:
+        while self.slot.counters.get(counted) < count:
+            await trio.sleep(0.005)
+
+
+@contextmanager
+def open_place(config: RelayConfig, *, has_directory: bool = False) -> Iterator[tuple[Slot, WorkerConfig]]:
+    """Bind sockets; a worker that closes the descriptors it is told of closes none of ours."""
+    with ExitStack() as stack:
+        (slot,) = open_slots(config, stack)
+        first = slot.worker_config(config, transceivers=config.transceivers, has_directory=has_directory)
+        yield (
+            slot,
+            attrs.evolve(
+                first,
+                public=[os.dup(number) for number in first.public],
+                hop=os.dup(first.hop),
+                streams=[os.dup(number) for number in first.streams],
+                counters=os.dup(first.counters),
+            ),
+        )
 
 
 @asynccontextmanager
-async def open_worker(config: RelayConfig = CONFIG) -> AsyncIterator[Worker]:
+async def open_worker(config: RelayConfig = CONFIG, *, has_directory: bool = False) -> AsyncIterator[Worker]:
     here, there = memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_worker, ControlChannel(there))
-        async with ControlChannel(here) as control:
-            await control.send(config.to_json())
-            reply = await control.receive()
-            assert reply is not None
-            ready = reply["ready"]
-            yield Worker(control, [(host, port) for host, port in ready["public"]], tuple(ready["hop"]))
-
-
-async def refusal(config: RelayConfig) -> str:
-    here, there = memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_worker, ControlChannel(there))
-        await ControlChannel(here).send(config.to_json())
-        reply = await ControlChannel(here).receive()
-        assert reply is not None
-        return str(reply["error"])
-    raise AssertionError
+    with open_place(config, has_directory=has_directory) as (slot, first):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_worker, ControlChannel(there))
+            async with ControlChannel(here) as control:
+                await control.send(first.to_json())
+                assert await control.receive() == {"ready": True}
+                yield Worker(control, slot)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -95,6 +114,20 @@ async def test_each_family_is_answered_from_its_own_public_address() -> None:
             await connect(six, transceiver, worker.public[1])
 
 
+async def test_a_client_on_tcp_is_served_beside_the_others() -> None:
+    with open_peer() as transceiver:
+        config = attrs.evolve(CONFIG, streams=[("127.0.0.1", 0)], transceivers={1: transceiver.address})
+        async with open_worker(config) as worker, await trio.open_tcp_stream(*worker.slot.streams[0]) as tcp:
+            request = check()
+            await tcp.send_all(len(request).to_bytes(2, "big") + request)
+            data, source = await transceiver.receive()
+            _, host, port, is_stream, payload = hop.decode(data)
+            assert (is_stream, payload) == (True, request)
+            answer = success(request, host=host, port=port)
+            transceiver.send(hop.encode(0, host=host, port=port, payload=answer, is_stream=True), source)
+            assert await tcp.receive_some() == len(answer).to_bytes(2, "big") + answer
+
+
 async def test_bad_datagrams_are_counted_by_reason_and_unanswered() -> None:
     async with open_worker() as worker:
         with open_peer() as stranger, open_peer() as transceiver:
@@ -113,7 +146,7 @@ async def test_bad_datagrams_are_counted_by_reason_and_unanswered() -> None:
                     stranger.send(datagram, worker.public[0])
             stranger.send(hop.encode(0, host=stranger.host, port=stranger.port, payload=MEDIA), worker.hop)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            dropped = (await worker.statistics())["router"]["dropped"]
+            dropped = worker.statistics().dropped
             counts = {reason.value: len(datagrams) for reason, datagrams in expected.items()}
             assert {reason: count for reason, count in dropped.items() if count} == {
                 **counts,
@@ -151,7 +184,10 @@ async def test_a_flood_is_taken_in_turns_and_whole() -> None:
             for _ in range(270):
                 stranger.send(b"\xff", worker.public[0])
             await trio.testing.wait_all_tasks_blocked(0.05)
-            assert (await worker.statistics())["router"]["dropped"]["garbage"] == 270
+            assert worker.statistics().dropped["garbage"] == 270
+            sizes = worker.statistics().batch_sizes
+            assert sizes.total == 270
+            assert sizes.observations == worker.statistics().counts["batches_public"] > 1
 
 
 async def test_packets_that_cannot_leave_are_counted() -> None:
@@ -166,19 +202,8 @@ async def test_packets_that_cannot_leave_are_counted() -> None:
             ):
                 transceiver.send(datagram, worker.hop)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            statistics = await worker.statistics()
-            assert statistics["socket_errors"] == {"public IPv4 send EINVAL": 1}
-            assert statistics["clients_without_socket"] == 2
-
-
-async def test_sockets_that_had_no_trouble_report_none_under_either_family() -> None:
-    async with open_worker(attrs.evolve(CONFIG, public=[("::1", 0)])) as worker:
-        with open_peer() as transceiver:
-            await worker.list_transceivers(transceiver)
-            assert (await worker.statistics())["socket_errors"] == {}
-            transceiver.send(hop.encode(0, host=address_bytes("::1"), port=0, payload=MEDIA), worker.hop)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            assert (await worker.statistics())["socket_errors"] == {"public IPv6 send EINVAL": 1}
+            assert worker.statistics().dropped["send_refused"] == 1
+            assert worker.statistics().dropped["no_socket"] == 2
 
 
 async def test_silent_flows_end(autojump_clock: trio.testing.MockClock) -> None:
@@ -187,20 +212,85 @@ async def test_silent_flows_end(autojump_clock: trio.testing.MockClock) -> None:
             await worker.list_transceivers(transceiver)
             client.send(check(), worker.public[0])
             await transceiver.receive()
-            assert (await worker.statistics())["router"]["flows"] == 1
-            await trio.sleep(12)
-            assert (await worker.statistics())["router"]["flows"] == 0
+            await trio.sleep(2)
+            assert worker.statistics().counts["flows"] == 1
+            await trio.sleep(10)
+            counts = worker.statistics().counts
+            assert (counts["flows"], counts["flows_expired"]) == (0, 1)
+            assert counts["heartbeats"] > 10
 
 
-async def test_a_configuration_that_is_impossible_is_refused_with_the_reason() -> None:
-    twice = attrs.evolve(CONFIG, public=[("127.0.0.1", 0), ("127.0.0.1", 0)])
-    assert "127.0.0.1 is a second public address of its family" in await refusal(twice)
-    assert "16 bytes" in await refusal(attrs.evolve(CONFIG, secrets=[b"short"]))
-    with closing(DatagramPort(("127.0.0.1", 0), datagram_limit=1)) as taken:
-        host, port = taken.address
-        assert f"cannot bind UDP {host} port {port}: Address already in use" in await refusal(
-            attrs.evolve(CONFIG, public=[taken.address])
-        )
+async def test_what_the_worker_cannot_use_is_refused_with_the_reason() -> None:
+    here, there = memory_stream_pair()
+    with open_place(attrs.evolve(CONFIG, secrets=[b"short"])) as (_, first):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_worker, ControlChannel(there))
+            await ControlChannel(here).send(first.to_json())
+            reply = await ControlChannel(here).receive()
+            assert reply is not None
+            assert "16 bytes" in reply["error"]
+
+
+async def test_transceivers_that_are_there_from_the_start_need_no_telling() -> None:
+    with open_peer() as client, open_peer() as transceiver:
+        async with open_worker(attrs.evolve(CONFIG, transceivers={1: transceiver.address})) as worker:
+            await connect(client, transceiver, worker.public[0])
+
+
+async def test_confirmed_flows_are_written_down_for_others() -> None:
+    with open_peer() as client, open_peer() as transceiver:
+        config = attrs.evolve(CONFIG, transceivers={1: transceiver.address})
+        async with open_worker(config, has_directory=True) as worker:
+            await connect(client, transceiver, worker.public[0])
+            key = flow_key((client.host, client.port, False))
+            assert decode_rows((await worker.receive())["rows"]) == {key: 1}
+            gone = hop.encode(hop.HopType.FLOW_GONE, host=client.host, port=client.port)
+            transceiver.send(gone, worker.hop)
+            assert decode_rows((await worker.receive())["rows"]) == {key: None}
+
+
+async def test_media_of_an_unknown_client_goes_where_the_directory_says() -> None:
+    with open_peer() as client, open_peer() as transceiver:
+        config = attrs.evolve(CONFIG, transceivers={1: transceiver.address})
+        async with open_worker(config, has_directory=True) as worker:
+            client.send(MEDIA, worker.public[0])
+            question = await worker.receive()
+            key = flow_key((client.host, client.port, False))
+            assert question["keys"] == [key.hex()]
+            await worker.control.send({"found": question["lookup"], "flows": {key.hex(): 1}})
+            await worker.wait_for(Count.LOOKUPS_FOUND, 1)
+            client.send(MEDIA, worker.public[0])
+            data, _ = await transceiver.receive()
+            assert hop.decode(data).payload == MEDIA
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("voicegate.relay.process._QUESTION_LIMIT", 1)
+    with open_peer() as one, open_peer() as other:
+        async with open_worker(has_directory=True) as worker:
+            questions = []
+            for client in (one, other):
+                client.send(MEDIA, worker.public[0])
+                questions.append(await worker.receive())
+            for question in questions:
+                await worker.control.send({"found": question["lookup"], "flows": {}})
+            await worker.control.send({"found": 99, "flows": {}})
+            await worker.wait_for(Count.LOOKUPS_ANSWERED, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            counts = worker.statistics().counts
+            assert (counts["lookups_asked"], counts["lookups_answered"]) == (2, 1)
+
+
+async def test_without_a_directory_nobody_is_asked() -> None:
+    with open_peer() as client, open_peer() as transceiver:
+        async with open_worker(attrs.evolve(CONFIG, transceivers={1: transceiver.address})) as worker:
+            client.send(MEDIA, worker.public[0])
+            await worker.wait_for(DropReason.NO_FLOW, 1)
+            with trio.move_on_after(0.1) as scope:
+                await worker.receive()
+            assert scope.cancelled_caught
 
 
 async def test_a_worker_ends_when_its_supervisor_is_gone_at_any_time() -> None:
@@ -208,7 +298,8 @@ async def test_a_worker_ends_when_its_supervisor_is_gone_at_any_time() -> None:
     await here.aclose()
     with trio.fail_after(120):
         await run_worker(ControlChannel(there))
-    for last_words in ({}, {"statistics": 1}):
+    last_words: dict[str, Any]
+    for last_words in ({}, {"transceivers": {}}):
         with trio.fail_after(120):
             async with open_worker() as worker:
                 await worker.control.send(last_words)
@@ -217,18 +308,39 @@ async def test_a_worker_ends_when_its_supervisor_is_gone_at_any_time() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["EOF", "SIGTERM"])
 async def test_as_a_process_it_ignores_ctrl_c_and_ends_with_its_supervisor(ending: str) -> None:
-    command = [sys.executable, "-m", "voicegate.relay"]
-    run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
-    with trio.fail_after(120):
+    with open_place(CONFIG) as (slot, _), trio.fail_after(120):
+        first = slot.worker_config(CONFIG, transceivers={}, has_directory=False)
+        run = partial(
+            trio.run_process,
+            [sys.executable, "-m", "voicegate.relay"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            check=False,
+            pass_fds=slot.descriptors,
+        )
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(run)
             async with ControlChannel(cast("trio.abc.Stream", process.stdio)) as control:
-                await control.send(CONFIG.to_json())
-                assert "ready" in (await control.receive() or {})
+                await control.send(first.to_json())
+                assert await control.receive() == {"ready": True}
                 os.kill(process.pid, signal.SIGINT)
-                await control.send({"statistics": 1})
-                assert "relay" in (await control.receive() or {})
+                with open_peer() as stranger:
+                    stranger.send(b"\xff", slot.public[0])
+                    while not slot.counters.get(DropReason.GARBAGE):
+                        await trio.sleep(0.005)
                 if ending == "SIGTERM":
                     process.terminate()
                     await process.wait()
         assert process.returncode == (-signal.SIGTERM if ending == "SIGTERM" else 0)
+
+
+def test_a_worker_loads_nothing_that_only_its_supervisor_needs() -> None:
+    code = (
+        "import sys, voicegate.relay.process\n"
+        "print(*{'structlog', 'rich', 'prometheus_client', 'asyncio', 'voicegate.relay.supervisor',"
+        " 'voicegate.dtls', 'voicegate.relay.stream'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

@@ -107,16 +107,17 @@ class Receiver:
         self._room = self._control_room()
         self._control_lengths[:] = self._room
 
-    def receive(self) -> int:
+    def receive(self, at_most: int | None = None) -> int:
         """Take what has arrived, at most one datagram (or run of segments) per slot; return how many.
 
         Until the next call they are in the slots, their lengths in `lengths`.
         """
+        at_most = self._slots if at_most is None else at_most
         if self.has_segments:
             self._control_lengths[:] = self._room
         else:
             self._control_lengths[0] = _ROOM_FOR_TIMESTAMP
-        received = receive_messages(self._fd, self._messages_address, self._slots)
+        received = receive_messages(self._fd, self._messages_address, at_most)
         if received >= 0:
             return received
         if received != -errno.EAGAIN:
@@ -237,14 +238,11 @@ class SegmentSender:
         count = len(lengths)
         if count > 1 and self.has_segments:
             # One long datagram among short ones would have them all padded; it goes alone.
-            bound = 2 * int(lengths.sum()) // count
-            longest = int(lengths.max())
-            if longest <= bound:
-                self._add_segments(addresses, lengths, longest, name)
+            is_short = lengths <= 2 * int(lengths.sum()) // count
+            if is_short.all():
+                self._add_segments(addresses, lengths, name)
                 return
-            is_short = lengths <= bound
-            short = lengths[is_short]
-            self._add_segments(addresses[is_short], short, int(short.max()), name)
+            self._add_segments(addresses[is_short], lengths[is_short], name)
             addresses, lengths = addresses[~is_short], lengths[~is_short]
         self._add_single(addresses, lengths, name)
 
@@ -290,8 +288,9 @@ class SegmentSender:
         self._count += count
         self._counted.extend([1] * count)
 
-    def _add_segments(self, addresses: Addresses, lengths: Lengths, longest: int, name: int) -> None:
+    def _add_segments(self, addresses: Addresses, lengths: Lengths, name: int) -> None:
         count = len(lengths)
+        longest = max(int(lengths.max()), 1)
         pad = longest - lengths
         width = 1 if not pad.any() else 2
         pieces = self._iovec[self._pieces : self._pieces + width * count]

@@ -35,11 +35,12 @@ class Receiver:
         memory = self.data.data
         self._slots = [memory[start : start + limit + 1] for start in self.starts.tolist()]
 
-    def receive(self) -> int:
+    def receive(self, at_most: int | None = None) -> int:
         """Take what has arrived, at most one datagram per slot; return how many."""
+        slots = self._slots[:at_most]
         count = 0
         try:
-            for count, slot in enumerate(self._slots):
+            for count, slot in enumerate(slots):
                 length, source = self._socket.recvfrom_into(slot)
                 self._lengths[count] = length
                 self.names[count] = encode_address(source[:2])[0]
@@ -48,7 +49,7 @@ class Receiver:
         except OSError as error:
             self.errors[errno.errorcode.get(error.errno or 0, "unknown")] += 1
             return count
-        return len(self._slots)
+        return len(slots)
 
     def lengths(self, count: int) -> npt.NDArray[np.uint32]:
         """Return how long each of the last batch is; a view."""

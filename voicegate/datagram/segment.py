@@ -72,8 +72,8 @@ class SegmentPort(DatagramPort):
         at_once = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // max(size, 1))
         for start in range(0, len(datagrams), at_once):
             run = datagrams[start : start + at_once]
-            if len(run) == 1:
-                super().send_batch([(run[0], destination)])
+            if len(run) == 1 or not size:
+                super().send_batch((data, destination) for data in run)
                 continue
             control = [(SOL_UDP, UDP_SEGMENT, _SIZE.pack(size))]
             try:

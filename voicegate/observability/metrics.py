@@ -12,12 +12,20 @@ __all__ = ["Metrics", "Histogram"]
 
 
 class Histogram:
-    """Counts of observations by upper bound, in the unit of its bounds."""
+    """Counts of observations by upper bound, in the unit of its bounds.
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    Args:
+        bounds: The upper bounds, ascending.
+        counts: Those that were made elsewhere, by bound and, in the end, above the last.
+        total: The sum of all those.
+    """
+
+    def __init__(
+        self, bounds: Sequence[float], *, counts: Sequence[int] | None = None, total: float = 0.0
+    ) -> None:
         self._bounds = tuple(bounds)
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self._counts = [0] * (len(bounds) + 1) if counts is None else list(counts)
+        self._sum = total
 
     def observe(self, value: float) -> None:
         """Count one observation."""
@@ -52,11 +60,14 @@ class Metrics(Collector):
         """Add a gauge."""
         self._families.append(GaugeMetricFamily(f"voicegate_{name}", description, value=value))
 
-    def histogram(self, name: str, description: str, values: Mapping[str, Histogram], *, label: str) -> None:
-        """Add histograms with one label."""
-        family = HistogramMetricFamily(f"voicegate_{name}", description, labels=[label])
-        for key, value in values.items():
-            family.add_metric([key], value.buckets(), value.total)
+    def histogram(
+        self, name: str, description: str, values: Histogram | Mapping[str, Histogram], *, label: str = ""
+    ) -> None:
+        """Add a histogram, or several with one label."""
+        labels = [] if isinstance(values, Histogram) else [label]
+        family = HistogramMetricFamily(f"voicegate_{name}", description, labels=labels)
+        for key, value in [("", values)] if isinstance(values, Histogram) else values.items():
+            family.add_metric([key][: len(labels)], value.buckets(), value.total)
         self._families.append(family)
 
     def collect(self) -> Iterator[Metric]:

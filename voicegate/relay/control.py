@@ -1,13 +1,17 @@
 """What a relay worker and its supervisor say to each other: a JSON object per line, on the worker's stdio.
 
-1. To the worker: ``{"secrets": ["<base64>"], "public": [["127.0.0.1", 3478]], "hop": ["127.0.0.1", 0]}``
-2. From it: ``{"ready": {"public": [["127.0.0.1", 3478]], "hop": ["127.0.0.1", 4711]}}``,
-   or ``{"error": "cannot bind UDP ..."}``, and it ends
+1. To the worker, a `WorkerConfig`: ``{"secrets": ["<base64>"], "public": [5], "hop": 6, ...}``. Sockets are
+   numbers of descriptors that the worker inherits.
+2. From it: ``{"ready": true}``, or ``{"error": "..."}``, and it ends
 3. To it, at any time: ``{"transceivers": {"17": ["127.0.0.1", 9000]}}``, the whole list
-4. To it, at any time: ``{"statistics": 1}``, and from it: ``{"statistics": 1, "relay": {...}}``
+4. From it, when there is a directory: ``{"rows": {"<key>": 17, "<key>": null}}``, flows that lead to a
+   transceiver, and such as have ended
+5. From it, when there is a directory: ``{"lookup": 1, "keys": ["<key>"]}``, and to it:
+   ``{"found": 1, "flows": {"<key>": 17}}``, those of them that are known
 
-The end of its stdin tells the worker that its supervisor is gone. Secrets go this way because command
-lines and environments can be read by others.
+A key is the hexadecimal text of what names a client. Figures are not asked for: they are in memory that both
+see (`voicegate.relay.counter`). The end of its stdin tells the worker that its supervisor is gone. Secrets go
+this way because command lines and environments can be read by others.
 """
 
 import json
@@ -20,12 +24,23 @@ import attrs
 import trio
 
 from voicegate.errors import WireError
-from voicegate.relay.router import RouterStatistics
 from voicegate.wire.path import Address
 
-__all__ = ["ControlChannel", "ControlMessage", "RelayConfig", "RelayStatistics", "decode_transceivers"]
+__all__ = [
+    "ControlChannel",
+    "ControlMessage",
+    "FlowRows",
+    "RelayConfig",
+    "WorkerConfig",
+    "decode_rows",
+    "decode_transceivers",
+    "encode_rows",
+]
 
 ControlMessage: TypeAlias = dict[str, Any]
+
+FlowRows: TypeAlias = Mapping[bytes, int | None]
+"""Clients by key, with the id of the transceiver that each leads to; None for one whose flow has ended."""
 
 _LINE_LIMIT: Final = 16 * 1024 * 1024
 """Bytes in a line at most: a table of some 300 000 transceivers."""
@@ -41,41 +56,56 @@ class RelayConfig:
     """Where clients send to. One per family at most: a reply must leave from the address that the client
     sent to."""
     hop: Address
-    """Where transceivers send to."""
+    """Where transceivers send to. Each worker has a port of its own: a free one each for port 0, otherwise
+    this one and those that follow."""
+    streams: Sequence[Address] = ()
+    """Where clients connect to over TCP and TLS."""
+    tls: Sequence[str] = ()
+    """PEM files: our certificate and, if it isn't in there, its key. None: no TLS."""
+    workers: int = 1
+    """Processes that share the public addresses."""
+    flow_limit: int = 65_536
+    """Clients that one worker can tell apart."""
+    hop_offload: bool = True
+    """Whether a batch on the hop is one send and one receive (UDP_SEGMENT, UDP_GRO), where the system can."""
+    transceivers: Mapping[int, Address] = attrs.Factory(dict)
+    """Those that are there already, id to hop address; `Relay.set_transceivers` replaces them."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerConfig:
+    """What a worker needs to know from the start: sockets and memory by the numbers of their descriptors."""
+
+    secrets: Sequence[bytes] = attrs.field(repr=False)
+    public: Sequence[int]
+    """Bound UDP sockets, one per family."""
+    hop: int
+    """A bound UDP socket."""
+    streams: Sequence[int] = ()
+    """Listening TCP sockets."""
+    tls: Sequence[str] = ()
+    """As in `RelayConfig`."""
+    counters: int
+    """Memory of `Counters.SIZE` bytes."""
+    flow_limit: int
+    hop_offload: bool
+    """As in `RelayConfig`."""
+    transceivers: Mapping[int, Address]
+    has_directory: bool
+    """Whether rows and lookups are of any use."""
 
     @classmethod
     def from_json(cls, value: ControlMessage) -> Self:
         """Read what `to_json` wrote."""
+        secrets = [b64decode(secret) for secret in value["secrets"]]
         return cls(
-            secrets=[b64decode(secret) for secret in value["secrets"]],
-            public=[(host, port) for host, port in value["public"]],
-            hop=(value["hop"][0], value["hop"][1]),
+            **{**value, "secrets": secrets, "transceivers": decode_transceivers(value["transceivers"])}
         )
 
     def to_json(self) -> ControlMessage:
         """Write it as the first line to a worker."""
         secrets = [b64encode(secret).decode() for secret in self.secrets]
-        return {"secrets": secrets, "public": list(self.public), "hop": self.hop}
-
-
-@attrs.frozen(kw_only=True)
-class RelayStatistics:
-    """The counters of one worker since it was started."""
-
-    router: RouterStatistics
-    socket_errors: Mapping[str, int]
-    """What the kernel refused, by socket, direction and errno name, such as ``public IPv4 send EAGAIN``."""
-    clients_without_socket: int
-    """Packets for clients of a kind (IPv4, IPv6, stream) that this relay has no public address for."""
-
-    @classmethod
-    def from_json(cls, value: ControlMessage) -> Self:
-        """Read what `to_json` wrote."""
-        return cls(**{**value, "router": RouterStatistics(**value["router"])})
-
-    def to_json(self) -> ControlMessage:
-        """Write it as the ``relay`` of an answer."""
-        return attrs.asdict(self)
+        return {**attrs.asdict(self), "secrets": secrets}
 
 
 class ControlChannel:
@@ -99,19 +129,25 @@ class ControlChannel:
     async def send(self, message: ControlMessage) -> None:
         """Send one message; not to be cancelled if more are to follow.
 
-        Errors: trio.BrokenResourceError when the other end is gone.
+        Errors: trio.BrokenResourceError when the other end is gone, or ours is closed meanwhile.
         """
-        await self._stream.send_all(json.dumps(message).encode() + b"\n")
+        try:
+            await self._stream.send_all(json.dumps(message).encode() + b"\n")
+        except trio.ClosedResourceError as error:
+            raise trio.BrokenResourceError("control channel is closed") from error
 
     async def receive(self) -> ControlMessage | None:
-        """Wait for a message; None when the other end is gone.
+        """Wait for a message; None when the other end is gone, or ours is closed meanwhile.
 
         Errors: WireError when a line is too long or not a JSON object.
         """
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > _LINE_LIMIT:
                 raise WireError(f"control line longer than {_LINE_LIMIT} bytes")
-            chunk = await self._stream.receive_some()
+            try:
+                chunk = await self._stream.receive_some()
+            except trio.ClosedResourceError:
+                return None
             if not chunk:
                 return None
             self._buffer += chunk
@@ -129,3 +165,13 @@ class ControlChannel:
 def decode_transceivers(value: Mapping[str, Sequence[Any]]) -> dict[int, Address]:
     """Read the ``transceivers`` of a message."""
     return {int(id_): (host, port) for id_, (host, port) in value.items()}
+
+
+def encode_rows(rows: FlowRows) -> ControlMessage:
+    """Write flows as the ``rows`` or ``flows`` of a message."""
+    return {key.hex(): id_ for key, id_ in rows.items()}
+
+
+def decode_rows(value: ControlMessage) -> dict[bytes, int | None]:
+    """Read the ``rows`` or ``flows`` of a message."""
+    return {bytes.fromhex(key): id_ for key, id_ in value.items()}

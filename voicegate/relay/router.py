@@ -3,8 +3,10 @@
 1. A client's connectivity check (STUN Binding Request) carries our ufrag, which says the transceiver, and a
    MESSAGE-INTEGRITY that only somebody who has seen our answer can make. Verified, it opens a flow and is
    forwarded. Each check is verified, also on a known flow: a new call or an ICE restart may use the same
-   addresses.
-2. Everything else from a client (DTLS, SRTP, SRTCP) follows the flow of its source, or is dropped.
+   addresses. `Admission` says how many are looked at.
+2. Everything else from a client (DTLS, SRTP, SRTCP) follows the flow of its source, or is dropped; then
+   `Recovery` has it looked up in the directory, in case another relay, or this one before it was restarted,
+   knew the source.
 3. What transceivers send back names the client in its hop header, and leaves.
 
 The router never answers a client, so it cannot amplify, and sends to listed transceivers only. Datagrams
@@ -12,23 +14,21 @@ are untrusted: nothing raises, each drop has a reason and a counter.
 """
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Final, NamedTuple
 
-import attrs
-
 from voicegate.errors import UsageError, WireError
-from voicegate.ice.credentials import Keyring
+from voicegate.ice.credentials import Keyring, Route
 from voicegate.ice.stun import Message
+from voicegate.relay.admission import Admission, Standing, TokenBuckets
+from voicegate.relay.counter import Count, Counters, DropReason, RelayStatistics
 from voicegate.relay.flows import Client, FlowTable
+from voicegate.relay.recovery import Recovery
 from voicegate.wire import PacketKind, classify, hop
 from voicegate.wire.path import Address, address_bytes, address_text
 
 __all__ = [
     "Router",
-    "DropReason",
     "MAX_CLIENT_DATAGRAM",
-    "RouterStatistics",
     "ToClient",
     "ToTransceiver",
     "canonical",
@@ -39,45 +39,11 @@ MAX_CLIENT_DATAGRAM: Final = 2048
 
 _BINDING_REQUEST: Final = b"\x00\x01"
 _BINDING_SUCCESS: Final = b"\x01\x01"
+_USERNAME: Final = b"\x00\x06"
 
 _REFUSALS_PER_SECOND: Final = 10.0
 _REFUSAL_BURST: Final = 20
 """CHECK_REFUSED tells one call why it doesn't connect; more than this is an attack, not a call."""
-
-
-class DropReason(Enum):
-    """Why a datagram went nowhere; first those from clients, then those from the hop."""
-
-    GARBAGE = "garbage"
-    """Begins like no protocol of WebRTC, or is shorter than two bytes."""
-    OVERSIZED = "oversized"
-    """Longer than `MAX_CLIENT_DATAGRAM`."""
-    MALFORMED_STUN = "malformed_stun"
-    """Begins like STUN and isn't: truncated, or its lengths disagree."""
-    NOT_BINDING_REQUEST = "not_binding_request"
-    """STUN of another type. A transceiver is ICE-lite: it sends no requests, so nobody owes it a response,
-    and an indication (a keepalive) says nothing that a check or media doesn't say better."""
-    BAD_FINGERPRINT = "bad_fingerprint"
-    """A check that was damaged on its way, or has no FINGERPRINT, which ICE demands (RFC 8445 §7.2.4)."""
-    FOREIGN_UFRAG = "foreign_ufrag"
-    """A check without a ufrag of ours."""
-    BAD_INTEGRITY = "bad_integrity"
-    """A check with a ufrag of ours by somebody who doesn't know the password."""
-    UNKNOWN_TRANSCEIVER = "unknown_transceiver"
-    """A verified check, or a FLOW_MOVED, that leads to a transceiver which isn't listed."""
-    FLOW_LIMIT = "flow_limit"
-    """A verified check for which the flow table has no room."""
-    NO_FLOW = "no_flow"
-    """DTLS, SRTP or SRTCP from a source that no verified check came from."""
-
-    FOREIGN_HOP_SOURCE = "foreign_hop_source"
-    """On the hop socket, but not from a listed transceiver."""
-    MALFORMED_HOP = "malformed_hop"
-    """From a transceiver, but not a hop datagram of our version."""
-    UNEXPECTED_HOP_TYPE = "unexpected_hop_type"
-    """From a transceiver, of a type that transceivers don't send."""
-    FOREIGN_FLOW = "foreign_flow"
-    """A transceiver disposing of a flow that doesn't lead to it."""
 
 
 class ToTransceiver(NamedTuple):
@@ -96,22 +62,6 @@ class ToClient(NamedTuple):
     is_stream: bool
 
 
-@attrs.frozen(kw_only=True)
-class RouterStatistics:
-    """What a router has done since it was made."""
-
-    flows: int
-    """Flows now."""
-    flows_opened: int
-    flows_expired: int
-    checks_verified: int
-    packets_to_transceivers: int
-    """Clients' packets forwarded, checks included."""
-    packets_to_clients: int
-    dropped: Mapping[str, int]
-    """Datagrams by the value of `DropReason`; all reasons are there."""
-
-
 class Router:
     """Decides on each datagram; owns the flow table.
 
@@ -119,18 +69,30 @@ class Router:
         keyring: The keys that ufrags and passwords are made with.
         now: Seconds, monotonic, as everywhere below.
         flows: The flow table.
+        counters: Where to count; private ones otherwise.
+        seed: 16 bytes nobody can guess, which keep the hashes of addresses unguessable. The default is for
+            tests.
     """
 
-    def __init__(self, *, keyring: Keyring, now: float, flows: FlowTable | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keyring: Keyring,
+        now: float,
+        flows: FlowTable | None = None,
+        counters: Counters | None = None,
+        seed: bytes = bytes(16),
+    ) -> None:
+        self.flows = FlowTable(seed=seed) if flows is None else flows
+        """For whoever routes whole batches."""
+        self._counters = Counters() if counters is None else counters
+        self.recovery = Recovery(seed=seed, counters=self._counters, now=now)
+        """For whoever asks the directory; its answers are for `handle_found`."""
         self._keyring = keyring
-        self._flows = FlowTable() if flows is None else flows
+        self._admission = Admission(seed=seed, now=now)
         self._transceivers: dict[int, Address] = {}
-        self._addresses: frozenset[Address] = frozenset()
-        self._refusals = _TokenBucket(rate=_REFUSALS_PER_SECOND, capacity=_REFUSAL_BURST, filled_at=now)
-        self._dropped = dict.fromkeys(DropReason, 0)
-        self._checks_verified = 0
-        self._packets_to_transceivers = 0
-        self._packets_to_clients = 0
+        self._ids: dict[Address, int] = {}
+        self._refusals = TokenBuckets(rate=_REFUSALS_PER_SECOND, capacity=_REFUSAL_BURST, now=now)
 
     def set_transceivers(self, transceivers: Mapping[int, Address]) -> None:
         """Replace the list of transceivers, id to hop address; flows to addresses not listed any more end.
@@ -138,8 +100,12 @@ class Router:
         Errors: UsageError when an address isn't a literal one.
         """
         self._transceivers = {id_: canonical(address) for id_, address in transceivers.items()}
-        self._addresses = frozenset(self._transceivers.values())
-        self._flows.retain(self._addresses)
+        self._ids = {address: id_ for id_, address in self._transceivers.items()}
+        self.flows.retain(self._ids)
+
+    def is_transceiver(self, address: Address) -> bool:
+        """Whether an address, as a socket reports it, is listed."""
+        return address in self._ids
 
     def handle_client_datagram(
         self, data: bytes, host: bytes, port: int, *, is_stream: bool = False, now: float
@@ -155,9 +121,9 @@ class Router:
         if kind is PacketKind.UNKNOWN:
             self._drop(DropReason.GARBAGE)
             return None
-        transceiver = self._flows.lookup(client, now=now)
+        transceiver = self.flows.lookup(client, now=now)
         if transceiver is None:
-            self._drop(DropReason.NO_FLOW)
+            self.note_no_flow(client, now=now)
             return None
         return self._forward(data, client, transceiver)
 
@@ -165,7 +131,7 @@ class Router:
         self, data: bytes, source: Address, *, now: float
     ) -> ToClient | ToTransceiver | None:
         """Take a datagram from the hop socket; return what to send for it, if anything."""
-        if source not in self._addresses:
+        if source not in self._ids:
             self._drop(DropReason.FOREIGN_HOP_SOURCE)
             return None
         try:
@@ -176,26 +142,45 @@ class Router:
         type_, host, port, is_stream, payload = datagram
         if type_ == hop.HopType.DATA:
             if payload.startswith(_BINDING_SUCCESS):
-                self._flows.confirm((host, port, is_stream), source, now=now)
-            self._packets_to_clients += 1
+                self.flows.confirm((host, port, is_stream), source, now=now)
+            self._counters.add(Count.PACKETS_TO_CLIENTS)
+            self._counters.add(Count.BYTES_TO_CLIENTS, len(payload))
             return ToClient(payload, host, port, is_stream)
         return self._handle_hop_control(datagram, source)
 
-    def handle_timeout(self, now: float) -> None:
-        """End silent flows; call it about once a second."""
-        self._flows.expire(now)
+    def note_no_flow(self, client: Client, *, now: float) -> None:
+        """Note that a packet which is no check came from a source without a flow."""
+        self._drop(DropReason.NO_FLOW)
+        self.recovery.note(client, now=now)
 
-    def statistics(self) -> RouterStatistics:
+    def handle_found(self, client: Client, transceiver_id: int | None, *, now: float) -> None:
+        """Take the directory's answer: which transceiver this client's flow leads to, if it knows.
+
+        A row is a hint by somebody who may be wrong or late: it opens a flow where there is none, to a listed
+        transceiver only, and any check that is answered corrects it.
+        """
+        transceiver = None if transceiver_id is None else self._transceivers.get(transceiver_id)
+        if transceiver_id is not None and transceiver is None:
+            self._drop(DropReason.UNKNOWN_TRANSCEIVER)
+        is_found = transceiver is not None and self.flows.restore(client, transceiver, now=now)
+        self.recovery.handle_answer(client, is_found, now=now)
+
+    def rows(self, *, now: float, limit: int) -> list[tuple[Client, int | None]]:
+        """Return what to write into the directory: transceiver ids by client, None to delete."""
+        return [
+            (client, None if address is None else self._ids.get(address))
+            for client, address in self.flows.poll_rows(now=now, limit=limit)
+        ]
+
+    def handle_timeout(self, now: float) -> None:
+        """End silent flows, a part of the table each time; call it once a second or more often."""
+        self.flows.expire(now)
+        self._count_flows()
+
+    def statistics(self) -> RelayStatistics:
         """Return the counters."""
-        return RouterStatistics(
-            flows=len(self._flows),
-            flows_opened=self._flows.opened,
-            flows_expired=self._flows.expired,
-            checks_verified=self._checks_verified,
-            packets_to_transceivers=self._packets_to_transceivers,
-            packets_to_clients=self._packets_to_clients,
-            dropped={reason.value: count for reason, count in self._dropped.items()},
-        )
+        self._count_flows()
+        return self._counters.snapshot()
 
     # Internals
 
@@ -203,47 +188,63 @@ class Router:
         if not data.startswith(_BINDING_REQUEST):
             self._drop(DropReason.NOT_BINDING_REQUEST)
             return None
-        try:
-            message = Message.decode(data)
-        except WireError:
-            self._drop(DropReason.MALFORMED_STUN)
+        username = _first_username(data)
+        standing = self._admission.admit(client, username, now=now)
+        if standing is Standing.REFUSED:
+            self._drop(DropReason.ADMISSION)
             return None
-        if not message.has_valid_fingerprint:
-            self._drop(DropReason.BAD_FINGERPRINT)
-            return None
-        # USERNAME is the receiver's ufrag, a colon, the sender's (RFC 8445 §7.2.2).
-        credentials = self._keyring.open((message.username or "").partition(":")[0])
-        if credentials is None:
-            self._drop(DropReason.FOREIGN_UFRAG)
-            return None
-        transceiver = self._transceivers.get(credentials.route.transceiver_id)
-        if not message.has_valid_integrity(credentials.pwd.encode()):
-            self._drop(DropReason.BAD_INTEGRITY)
-            return self._refuse(client, transceiver, credentials.route.session_id, now)
+        route = self._verify(data)
+        if isinstance(route, _Failure):
+            if standing is Standing.STRANGER:
+                self._admission.note_failed(client, now=now)
+            return self._reject(route, client, now)
+        transceiver = self._transceivers.get(route.transceiver_id)
         if transceiver is None:
             self._drop(DropReason.UNKNOWN_TRANSCEIVER)
             return None
-        if not self._flows.open(client, transceiver, now=now):
+        if standing is Standing.STRANGER and not self._admission.admit_verified(
+            client, username, route.session_id, now=now
+        ):
+            self._drop(DropReason.ADMISSION)
+            return None
+        if not self.flows.open(client, transceiver, now=now):
             self._drop(DropReason.FLOW_LIMIT)
             return None
-        self._checks_verified += 1
+        self._counters.add(Count.CHECKS_VERIFIED)
         return self._forward(data, client, transceiver)
 
+    def _verify(self, data: bytes) -> "Route | _Failure":
+        try:
+            message = Message.decode(data)
+        except WireError:
+            return _Failure(DropReason.MALFORMED_STUN)
+        if not message.has_valid_fingerprint:
+            return _Failure(DropReason.BAD_FINGERPRINT)
+        # USERNAME is the receiver's ufrag, a colon, the sender's (RFC 8445 §7.2.2).
+        opened = self._keyring.open((message.username or "").partition(":")[0])
+        if opened is None:
+            return _Failure(DropReason.FOREIGN_UFRAG)
+        if not message.has_valid_integrity(opened.pwd.encode()):
+            return _Failure(DropReason.BAD_INTEGRITY, opened.route)
+        return opened.route
+
     def _forward(self, data: bytes, client: Client, transceiver: Address) -> ToTransceiver:
-        self._packets_to_transceivers += 1
+        self._counters.add(Count.PACKETS_TO_TRANSCEIVERS)
+        self._counters.add(Count.BYTES_TO_TRANSCEIVERS, len(data))
         host, port, is_stream = client
         datagram = hop.encode(hop.HopType.DATA, host=host, port=port, payload=data, is_stream=is_stream)
         return ToTransceiver(datagram, transceiver)
 
-    def _refuse(
-        self, client: Client, transceiver: Address | None, session_id: bytes, now: float
-    ) -> ToTransceiver | None:
-        """Tell the session's owner, if it is known, that a check failed; but not too often."""
-        if transceiver is None or not self._refusals.take(now):
+    def _reject(self, failure: "_Failure", client: Client, now: float) -> ToTransceiver | None:
+        """Count a check that failed, and tell the session's owner, if it is known; but not too often."""
+        reason, route = failure
+        self._drop(reason)
+        transceiver = None if route is None else self._transceivers.get(route.transceiver_id)
+        if route is None or transceiver is None or not self._refusals.take(now=now):
             return None
         host, port, is_stream = client
         datagram = hop.encode(
-            hop.HopType.CHECK_REFUSED, host=host, port=port, payload=session_id, is_stream=is_stream
+            hop.HopType.CHECK_REFUSED, host=host, port=port, payload=route.session_id, is_stream=is_stream
         )
         return ToTransceiver(datagram, transceiver)
 
@@ -257,43 +258,37 @@ class Router:
                 )
                 return ToTransceiver(pong, source)
             case hop.HopType.FLOW_GONE:
-                if not self._flows.drop(client, source):
+                if not self.flows.drop(client, source):
                     self._drop(DropReason.FOREIGN_FLOW)
             case hop.HopType.FLOW_MOVED:
                 to = self._transceivers.get(int.from_bytes(payload, "big")) if len(payload) == 4 else None
                 if to is None:
                     self._drop(DropReason.UNKNOWN_TRANSCEIVER)
-                elif not self._flows.move(client, source, to=to):
+                elif not self.flows.move(client, source, to=to):
                     self._drop(DropReason.FOREIGN_FLOW)
             case _:
                 self._drop(DropReason.UNEXPECTED_HOP_TYPE)
         return None
 
+    def _count_flows(self) -> None:
+        self._counters.set(Count.FLOWS, len(self.flows))
+        self._counters.set(Count.FLOWS_OPENED, self.flows.opened)
+        self._counters.set(Count.FLOWS_EXPIRED, self.flows.expired)
+
     def _drop(self, reason: DropReason) -> None:
-        self._dropped[reason] += 1
+        self._counters.add(reason)
 
 
-@attrs.define(kw_only=True)
-class _TokenBucket:
-    """Lets through ``capacity`` at once and ``rate`` per second in the long run."""
+class _Failure(NamedTuple):
+    """Why a check isn't verified, and the session that it names, if that much is sure."""
 
-    rate: float
-    capacity: float
-    filled_at: float
-    tokens: float = attrs.field(init=False)
+    reason: DropReason
+    route: Route | None = None
 
-    @tokens.default
-    def _full(self) -> float:
-        return self.capacity
 
-    def take(self, now: float) -> bool:
-        """Take one token, if there is one."""
-        self.tokens = min(self.capacity, self.tokens + (now - self.filled_at) * self.rate)
-        self.filled_at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+def _first_username(data: bytes) -> bytes:
+    """Return the USERNAME of a check that begins with it, as all clients' do; b"" of any other."""
+    return data[24 : 24 + int.from_bytes(data[22:24], "big")] if data[20:22] == _USERNAME else b""
 
 
 def canonical(address: Address) -> Address:

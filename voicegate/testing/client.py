@@ -98,8 +98,8 @@ class ClientCore:
         self.failure = ""
         self.heard = bytearray()
         """All PCM that came from the server."""
-        self.server: Candidate | None = None
-        """Where datagrams go, once the answer is known."""
+        self.candidates: tuple[Candidate, ...] = ()
+        """Where datagrams may go, once the answer is known, the best first."""
         self.media: Media | None = None
         self.channels: DataChannels | None = None
         """Once the answer has accepted them; `handle_timeout` sends what was sent on them."""
@@ -130,6 +130,11 @@ class ClientCore:
         self._unsent: deque[bytes] = deque(maxlen=MAX_EARLY_PACKETS)
         self._transmits: deque[bytes] = deque()
 
+    @property
+    def server(self) -> Candidate | None:
+        """Where datagrams go unless something else is wanted: the first candidate."""
+        return self.candidates[0] if self.candidates else None
+
     # Signalling
 
     def offer(self) -> str:
@@ -151,7 +156,9 @@ class ClientCore:
         answer = SessionDescription.decode(sdp)
         section = next(media for media in answer.media if media.kind == "audio" and media.port)
         value = {attribute.name: attribute.value or "" for attribute in section.attributes}
-        self.server = Candidate.decode(value["candidate"])
+        self.candidates = tuple(
+            Candidate.decode(attribute.value or "") for attribute in section.attributes_named("candidate")
+        )
         self._remote = Credentials(ufrag=value["ice-ufrag"], pwd=value["ice-pwd"])
         self._is_dtls_client = value["setup"] == "passive"
         self._dtls = DtlsConnection(

@@ -14,6 +14,8 @@ from functools import cache
 from itertools import count
 from typing import Final
 
+import numpy as np
+
 from voicegate.audio import G711Codec, Lost, ReceiveBuffer
 from voicegate.dtls import Certificate
 from voicegate.errors import UsageError, WireError
@@ -26,6 +28,7 @@ from voicegate.ice import (
     Route,
 )
 from voicegate.ice.stun import binding_request
+from voicegate.relay.flows import FlowTable
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router, ToClient
 from voicegate.rtp import RtpPacket, RtpSender, RtpSession, decode_compound
 from voicegate.srtp import SrtpSession
@@ -51,6 +54,9 @@ ROUTE: Final = Route(transceiver_id=1, session_id=bytes(8))
 _CLIENT_UFRAG: Final = "abcd"
 _RELAY: Final = ("127.0.0.1", 4000)
 _HOSTS: Final = (address_bytes("192.0.2.1"), address_bytes("2001:db8::7"))
+_CLIENTS: Final = tuple((_HOSTS[number & 1], number, number > 1) for number in range(4))
+_TRANSCEIVERS: Final = {ROUTE.transceiver_id: ("127.0.0.1", 9000), 2: ("127.0.0.1", 9002)}
+_NOT_FOUND: Final = 255
 _ANSWER_ROOM: Final = 200
 """Bytes that an answer to a check may be longer than it: addresses, integrity, checksums."""
 
@@ -179,38 +185,71 @@ def run_receive_buffer(script: bytes) -> None:
 
 
 def run_router(script: bytes) -> None:
-    """Kind 0-3: from a client. 4-7: a genuine check, with an attribute, from one. 8: from the transceiver.
+    """Kind 0-3: from a client. 4-7: a genuine check, with an attribute, from one. 8: from a transceiver.
 
+    9: the directory is asked about unknown sources, and each byte is an answer: an id, 255 for none. 10: a
+    transceiver is taken off the list, or put back. 11: flows are written down; the batch path looks them up.
     Others: from a stranger on the hop.
     """
-    hop_address, stranger = ("127.0.0.1", 9000), ("127.0.0.1", 9001)
-    router = Router(keyring=keyring(), now=0.0)
-    router.set_transceivers({ROUTE.transceiver_id: hop_address})
+    stranger = ("127.0.0.1", 9001)
+    router = Router(keyring=keyring(), now=0.0, flows=FlowTable(flow_limit=3, source_limit=2))
+    router.set_transceivers(_TRANSCEIVERS)
     for kind, now, data in read_script(script):
         router.handle_timeout(now)
         if kind < 8:
             _route_client(router, _check(keyring().mint(ROUTE), data) if kind & 4 else data, kind & 3, now)
-            continue
-        source: Address = hop_address if kind == 8 else stranger
-        sent = router.handle_hop_datagram(data, source, now=now)
-        require(sent is None or source == hop_address, "a stranger moves nothing")
-        if isinstance(sent, ToClient):
-            require(sent.data in data, "a packet for a client leaves as it came")
+        elif kind == 9:
+            _answer_lookups(router, data, now)
+        elif kind == 10:
+            router.set_transceivers({id_: _TRANSCEIVERS[id_] for id_ in _TRANSCEIVERS if id_ in data})
+        elif kind == 11:
+            _check_flows(router, now)
+        else:
+            source: Address = _TRANSCEIVERS[ROUTE.transceiver_id] if kind == 8 else stranger
+            sent = router.handle_hop_datagram(data, source, now=now)
+            require(sent is None or source != stranger, "a stranger moves nothing")
+            if isinstance(sent, ToClient):
+                require(sent.data in data, "a packet for a client leaves as it came")
 
 
 def _route_client(router: Router, data: bytes, client: int, now: float) -> None:
     """Give the router a client's datagram; it is forwarded as it is, or counted."""
     before = router.statistics()
-    sent = router.handle_client_datagram(data, _HOSTS[client & 1], client, is_stream=client > 1, now=now)
+    host, port, is_stream = _CLIENTS[client]
+    sent = router.handle_client_datagram(data, host, port, is_stream=is_stream, now=now)
     after = router.statistics()
-    forwarded = after.packets_to_transceivers - before.packets_to_transceivers
+    forwarded = after.counts["packets_to_transceivers"] - before.counts["packets_to_transceivers"]
     dropped = sum(after.dropped.values()) - sum(before.dropped.values())
     require(forwarded + dropped == 1, "every datagram is forwarded or counted")
     require(not forwarded or len(data) <= MAX_CLIENT_DATAGRAM, "what is forwarded is bounded")
+    require(after.counts["flows"] <= 3, "flows are bounded")
     if sent is not None:
         carried = hop.decode(sent.data)
         require(carried.type != hop.HopType.DATA or carried.payload == data, "packets are left untouched")
-        require(carried[1:4] == (_HOSTS[client & 1], client, client > 1), "the hop header names the client")
+        require(carried[1:4] == _CLIENTS[client], "the hop header names the client")
+
+
+def _answer_lookups(router: Router, answers: bytes, now: float) -> None:
+    """Ask what is to be asked, and give these answers; without an answer they time out."""
+    asked = router.recovery.poll_lookups(now=now)
+    require(set(asked) <= set(_CLIENTS) and len(set(asked)) == len(asked), "each is asked about once")
+    require(not router.recovery.poll_lookups(now=now), "what was asked is not asked again")
+    for client, answer in zip(asked or _CLIENTS, answers, strict=False):
+        router.handle_found(client, None if answer == _NOT_FOUND else answer, now=now)
+        flow = router.flows.lookup(client, now=now)
+        require(flow is None or flow in _TRANSCEIVERS.values(), "no row leads to a stranger")
+
+
+def _check_flows(router: Router, now: float) -> None:
+    """Compare what a batch finds with what each packet finds."""
+    rows = router.rows(now=now, limit=8)
+    require(all(id_ in (None, *_TRANSCEIVERS) for _client, id_ in rows), "rows lead to transceivers")
+    words = np.array([np.frombuffer(host, "=u8") for host, _port, _is_stream in _CLIENTS])
+    tails = np.array([port | is_stream << 16 for _host, port, is_stream in _CLIENTS], np.uint32)
+    numbers = router.flows.route(words[:, 0], words[:, 1], tails, now=now)
+    for client, number in zip(_CLIENTS, numbers.tolist(), strict=True):
+        found = None if number < 0 else router.flows.destination(number)
+        require(found == router.flows.lookup(client, now=now), "a batch finds what each packet finds")
 
 
 def repeatable_random() -> Callable[[int], bytes]:

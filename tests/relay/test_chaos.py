@@ -1,0 +1,29 @@
+"""Relay workers killed under many live calls: nobody hangs up, and media is back at once."""
+
+import os
+import signal
+
+import pytest
+import trio
+
+from tests.relay.place import open_place
+
+pytestmark = pytest.mark.slow
+
+CALLS = 200
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["one worker", "the whole relay"])
+async def test_no_call_ends_when_a_relay_is_killed(whole: bool) -> None:
+    with trio.fail_after(300):
+        async with open_place(workers=2, calls=CALLS) as place:
+            before = await place.wait_heard(1.0)
+            assert len(before["silences"]) == CALLS
+            assert len(before["relays"]) == 2
+            victims = before["relays"][: None if whole else 1]
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            await trio.sleep(1.0)
+            after = await place.wait_heard(1.0)
+            assert len({*before["relays"], *after["relays"]}) == 2 + len(victims)
+            assert after["silences"].keys() == before["silences"].keys(), "every call goes on"
