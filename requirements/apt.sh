@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs by apt what the tests need and the machine lacks: real browsers, libopus, openssl, network namespaces.
+# Installs by apt what the tests need and the machine lacks: real browsers, libopus, openssl, network
+# namespaces, compilers for the programs that `voicegate bench relay` runs beside.
 set -eu
 missing=""
 need() { # need PACKAGE COMMAND...: PACKAGE is missing when none of the commands is there
@@ -12,6 +13,9 @@ need firefox-esr firefox-esr firefox
 need openssl openssl
 need iproute2 ip
 need util-linux unshare
+need gcc gcc
+need golang-go go
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
 [ -z "$missing" ] && exit 0
 sudo=""

@@ -1,4 +1,4 @@
-"""Measures voicegate in real browsers, over a line of chosen delay and loss, beside a reference.
+"""Measures voicegate beside references: call set-up in real browsers, and the relay under load.
 
 Layer: shell (Trio).
 """

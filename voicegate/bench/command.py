@@ -3,25 +3,36 @@
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
 from voicegate.errors import UsageError, VoicegateError
 
 if TYPE_CHECKING:
-    from voicegate.bench.figure import Conditions, Measurement
     from voicegate.bench.row import Row
+    from voicegate.bench.traffic import RelayConditions
     from voicegate.testing.browser import Kind
 
-__all__ = ["app", "setup"]
+__all__ = ["app", "relay", "setup"]
+
+_T = TypeVar("_T")
 
 _EXIT_INTERRUPTED: Final = 130
 """As a shell reports a program that Ctrl-C ended."""
 
-app = App(name="bench", help="Measure voicegate in real browsers, beside a reference in the same run.")
+_LEAST_SECONDS: Final = 0.05
+"""Of a run: in less, a relay has hardly woken up."""
+
+_MOST_FLOWS: Final = 100_000
+"""As many as the references have room for, and the generator has addresses."""
+
+_QUICK: Final[Mapping[str, Any]] = {"flows": (1000,), "seconds": 0.5, "repeats": 1, "memory_flows": 100_000}
+
+app = App(name="bench", help="Measure voicegate, beside references in the same run.")
 
 
 @app.command
@@ -52,35 +63,125 @@ def setup(
         json_file: Where to write all figures.
     """
     # Here and not above: `voicegate --help` needs none of it.
-    import trio
     from rich.console import Console
 
     from voicegate.bench import picture
     from voicegate.bench.figure import Conditions
+    from voicegate.bench.setup import measure
     from voicegate.bench.table import render
 
     if runs < 1:
         raise UsageError("--runs: at least 1 is wanted")
     if rtt_ms < 0 or not 0 <= loss < 100:
         raise UsageError("--rtt-ms is not negative, and --loss is from 0 to below 100")
-    for path in (png, json_file):
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent}")
-    if png is not None:
-        picture.require_matplotlib()
+    _check_files(png, json_file)
     conditions = Conditions(round_trip=rtt_ms / 1000, loss=loss / 100, runs=runs, has_reference=reference)
-    try:
-        measurement = trio.run(_measure, _choose(rows or (), browser), conditions)
-    except* VoicegateError as group:
-        # What is missing on this machine is told like a mistake in the call: in one line.
-        raise UsageError(str(_first(group))) from group
+    chosen = _choose(rows or (), browser)
+    calls = len(chosen) * (2 if reference else 1) * (runs + 1)
+    measurement = _run("calls", calls, partial(measure, chosen, conditions))
     console = Console()
     for part in render(measurement):
         console.print(part)
     if json_file is not None:
-        _write(json_file, measurement)
+        _write(json_file, measurement.describe())
     if png is not None:
         picture.draw(measurement, png)
+
+
+@app.command
+def relay(
+    *,
+    flows: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    rates: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    references: Annotated[list[Literal["c", "go"]] | None, Parameter(consume_multiple=True)] = None,
+    seconds: float | None = None,
+    repeats: int | None = None,
+    search: bool = True,
+    memory_flows: int | None = None,
+    quick: bool = False,
+    profile: Path | None = None,
+    png: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Measure what a packet costs in the relay, how many it forwards, and how long they take.
+
+    Our relay, a relay in C and one in Go take turns on one processor, a load generator in C has the other.
+    Needs gcc and, for the second reference, go. docs/bench.md says what the columns mean.
+
+    Args:
+        flows: Numbers of clients [100 1000 10000].
+        rates: Packets a second, 0 for as many as a relay takes [0 1000 20000 60000].
+        references: What is measured beside [c go].
+        seconds: Length of a run [2].
+        repeats: Runs of each relay under each load, of which the median counts [3].
+        search: Whether to look for the highest rate without loss.
+        memory_flows: How many flows to open to see what they take, 0 for none [1000000].
+        quick: 1000 flows, runs of half a second, once; options win over it.
+        profile: A folder for a profile of each relay in each direction; needs perf.
+        png: Where to write a chart.
+        json_file: Where to write all figures.
+    """
+    from rich.console import Console
+
+    from voicegate.bench.compiler import require_tools
+    from voicegate.bench.relay import count_steps, measure_relays
+    from voicegate.bench.relay_picture import draw_relays
+    from voicegate.bench.relay_table import render_relays
+
+    given = {
+        "flows": flows,
+        "rates": rates,
+        "seconds": seconds,
+        "repeats": repeats,
+        "has_search": search,
+        "memory_flows": memory_flows,
+        "profile": profile,
+    }
+    conditions = _relay_conditions(given, references, quick=quick)
+    _check_files(png, json_file)
+    require_tools(has_go="Go" in conditions.references, has_perf=profile is not None)
+    measurement = _run("runs", count_steps(conditions), partial(measure_relays, conditions))
+    console = Console()
+    for part in render_relays(measurement):
+        console.print(part)
+    if json_file is not None:
+        _write(json_file, measurement.describe())
+    if png is not None:
+        draw_relays(measurement, png)
+
+
+def _relay_conditions(
+    given: Mapping[str, Any], references: Sequence[str] | None, *, quick: bool
+) -> "RelayConditions":
+    from voicegate.bench.traffic import REFERENCE_C, REFERENCE_GO, RelayConditions
+
+    settings = dict(_QUICK) if quick else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if references is not None:
+        settings["references"] = [name for name in (REFERENCE_C, REFERENCE_GO) if name.lower() in references]
+    for name in ("flows", "rates"):
+        if name in settings:
+            settings[name] = tuple(sorted(set(settings[name])))
+    conditions = RelayConditions(**settings)
+    if not all(1 <= count <= _MOST_FLOWS for count in conditions.flows):
+        raise UsageError(f"--flows: from 1 to {_MOST_FLOWS}")
+    if min(conditions.rates) < 0:
+        raise UsageError("--rates: not negative")
+    if conditions.seconds < _LEAST_SECONDS or conditions.repeats < 1:
+        raise UsageError(f"--seconds is at least {_LEAST_SECONDS}, and --repeats at least 1")
+    if conditions.memory_flows < 0:
+        raise UsageError("--memory-flows: not negative")
+    return conditions
+
+
+def _check_files(png: Path | None, json_file: Path | None) -> None:
+    from voicegate.bench.picture import require_matplotlib
+
+    for path in (png, json_file):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent}")
+    if png is not None:
+        require_matplotlib()
 
 
 def _choose(names: Sequence[str], browser: str) -> "list[tuple[Kind, Row]]":
@@ -94,29 +195,43 @@ def _choose(names: Sequence[str], browser: str) -> "list[tuple[Kind, Row]]":
     return chosen
 
 
-async def _measure(rows: "list[tuple[Kind, Row]]", conditions: "Conditions") -> "Measurement":
+def _run(what: str, total: int, measure: Callable[..., Awaitable[_T]]) -> _T:
+    """Measure below a progress bar, until it is done or Ctrl-C.
+
+    Errors: UsageError for whatever is missing on this machine: told like a mistake in the call, in one line.
+    """
+    import trio
+
+    try:
+        return trio.run(_measure, what, total, measure)
+    except* VoicegateError as group:
+        raise UsageError(str(_first(group))) from group
+
+
+async def _measure(what: str, total: int, measure: Callable[..., Awaitable[_T]]) -> _T:
     import trio
     from rich.console import Console
     from rich.progress import Progress
-
-    from voicegate.bench.setup import measure
 
     async def give_up() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
-    measurement: Measurement | None = None
-    servers = 2 if conditions.has_reference else 1
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("calls", total=len(rows) * servers * (conditions.runs + 1))
+    def advance() -> None:
+        progress.advance(bar)
+        progress.refresh()
+
+    # Drawn between the steps only: a bar that moves by itself takes milliseconds from what is measured.
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
+        bar = progress.add_task(what, total=total)
+        progress.refresh()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(give_up)
-            measurement = await measure(rows, conditions, advance=lambda: progress.advance(bar))
+            measurement = await measure(advance=advance)
             nursery.cancel_scope.cancel()
-    if measurement is None:
-        sys.exit(_EXIT_INTERRUPTED)
-    return measurement
+            return measurement
+    sys.exit(_EXIT_INTERRUPTED)
 
 
 def _first(group: BaseExceptionGroup[VoicegateError]) -> VoicegateError:
@@ -124,8 +239,8 @@ def _first(group: BaseExceptionGroup[VoicegateError]) -> VoicegateError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _write(path: Path, measurement: "Measurement") -> None:
+def _write(path: Path, figures: Mapping[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(measurement.describe(), indent=1) + "\n")
+        path.write_text(json.dumps(figures, indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
