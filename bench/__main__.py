@@ -5,14 +5,15 @@ from pathlib import Path
 
 from cyclopts import App
 
-from bench import echo_delay, first_call, handshakes
+from bench import echo_delay, first_call, handshakes, relay_death
 
 app = App(name="bench", help="Measures voicegate, beside a reference in the same run.")
 
 
 @app.default
 def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
-    """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, and handshakes.
+    """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, handshakes,
+    and silences when a relay is killed.
 
     Args:
         runs: Calls from Chromium to each server.
@@ -23,6 +24,7 @@ def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
         "echo_delay": echo_delay.main(calls),
         "first_call": first_call.main(runs),
         "handshakes": handshakes.main(),
+        "relay_death": relay_death.main(),
     }
     if output is not None:
         output.write_text(json.dumps(figures, indent=1))

@@ -34,7 +34,7 @@ app = App(
 app.command(
     "voicegate.bench.command:app",
     name="bench",
-    help="Measure voicegate in real browsers, beside a reference in the same run.",
+    help="Measure voicegate, beside a reference in the same run.",
 )
 app.command(
     "voicegate.testing.fuzz.command:app",

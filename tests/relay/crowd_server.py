@@ -1,17 +1,22 @@
 """A whole server in a process of its own that keeps book of what it hears.
 
-Argument: the number of relay workers. Says the port of HTTP, and then, for each
-line on stdin, a line of JSON: seconds without a voice by call, at most, since the line before.
+Arguments: the number of relay workers, and ``alone`` when the directory is to be out of reach. Says the ports
+in a line of JSON, and then, for each line on stdin, another: the relay workers; seconds without a voice by
+call, at most, since the line before; and seconds from when the last worker was ready to the next voice.
 """
 
 import json
 import sys
+from collections.abc import Collection, Mapping
 from functools import partial
 
 import trio
 
 import voicegate
+import voicegate.directory
+import voicegate.server
 from voicegate.observability import configure_logging
+from voicegate.relay import Relay
 
 
 class Book:
@@ -20,6 +25,17 @@ class Book:
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
         self.longest: dict[str, float] = {}
+        self.ready_at = 0.0
+        self.resumed: dict[str, float] = {}
+
+    async def watch(self, relay: Relay) -> None:
+        """Note when a relay worker is ready."""
+        started = relay.workers_started
+        while True:
+            await trio.sleep(0.002)
+            if relay.workers_started != started:
+                started, self.ready_at = relay.workers_started, trio.current_time()
+                self.resumed.clear()
 
     async def listen(self, call: voicegate.Call) -> None:
         try:
@@ -34,12 +50,21 @@ class Book:
         silence = now - self.last.get(call_id, now)
         self.longest[call_id] = max(silence, self.longest.get(call_id, 0.0))
         self.last[call_id] = now
+        self.resumed.setdefault(call_id, now - self.ready_at)
 
     def read(self, now: float) -> dict[str, float]:
         silences = {id_: max(self.longest[id_], now - last) for id_, last in self.last.items()}
         self.longest.clear()
         self.longest.update(dict.fromkeys(self.last, 0.0))
         return silences
+
+
+class LostDirectory(voicegate.directory.MemoryDirectory):
+    """A directory that can be told things, but has no answers."""
+
+    async def find_flows(self, keys: Collection[bytes]) -> Mapping[bytes, int]:
+        await trio.lowlevel.checkpoint()
+        return {}
 
 
 async def main(workers: int) -> None:
@@ -52,10 +77,12 @@ async def main(workers: int) -> None:
     )
     async with trio.open_nursery() as nursery:
         server: voicegate.Server = await nursery.start(partial(voicegate.serve, book.listen, config))
+        nursery.start_soon(book.watch, server.relay)
         answer({"port": server.http.port, "udp": server.udp.port})
         stdin = trio.lowlevel.FdStream(0)
         while await stdin.receive_some():
-            answer({"relays": server.relay.pids, "silences": book.read(trio.current_time())})
+            silences = book.read(trio.current_time())
+            answer({"relays": server.relay.pids, "silences": silences, "resumed": book.resumed})
         nursery.cancel_scope.cancel()
 
 
@@ -66,4 +93,6 @@ def answer(value: object) -> None:
 
 if __name__ == "__main__":
     configure_logging(level="error")
+    if "alone" in sys.argv:
+        voicegate.server.MemoryDirectory = LostDirectory  # type: ignore[attr-defined]
     trio.run(main, int(sys.argv[1]))

@@ -44,9 +44,10 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(*, workers: int, calls: int) -> AsyncIterator[Place]:
+async def open_place(*, workers: int, calls: int, has_directory: bool = True) -> AsyncIterator[Place]:
     """Run a server with so many relay workers, and so many calls to it."""
-    command = [sys.executable, "-m", "tests.relay.crowd_server", str(workers)]
+    alone = [] if has_directory else ["alone"]
+    command = [sys.executable, "-m", "tests.relay.crowd_server", str(workers), *alone]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     lines = Lines(process.stdout)

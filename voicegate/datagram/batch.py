@@ -55,6 +55,10 @@ _TIMESTAMP: Final = struct.Struct("=QiiQQ")
 """``cmsghdr`` and ``timespec``."""
 
 
+_MESSAGE: Final = struct.Struct("=QI4xQQQQ")
+"""The beginning of a `MESSAGE`: where it goes, what it is made of, and its control data."""
+
+
 def _name_length(family: int) -> int:
     return 28 if family == socket.AF_INET6 else 16
 
@@ -219,16 +223,20 @@ class SegmentSender:
         # Each datagram with its padding: two pieces.
         self._iovec = np.zeros(2 * capacity, IOVEC)
         self._iovec_address = address_of(self._iovec)
+        # Columns are looked up once: by name it costs as much as what is done with them.
+        self._bases, self._sizes = self._iovec["base"], self._iovec["length"]
         self._padding = np.zeros(MAX_SEGMENTED_BYTES, np.uint8)
         self._padding_address = np.uint64(address_of(self._padding))
         self._controls = np.zeros(capacity, CONTROL)
         self._controls["length"] = 18  # CMSG_LEN(2): UDP_SEGMENT is 16 bits
         self._controls["level"] = SOL_UDP
         self._controls["type"] = UDP_SEGMENT
-        self._control_addresses = _addresses_of(self._controls)
+        self._segment_sizes = self._controls["value"]
+        self._controls_address = address_of(self._controls)
         self._messages = np.zeros(capacity, MESSAGE)
         self._messages["name_length"] = self._name_length
         self._messages_address = address_of(self._messages)
+        self._message_bytes = self._messages.view(np.uint8).data
         self._count = 0
         self._pieces = 0
         self._counted: list[int] = []
@@ -236,15 +244,22 @@ class SegmentSender:
     def add(self, addresses: Addresses, lengths: Lengths, *, name: int) -> None:
         """Add datagrams that go to one address; ``name`` is where its `SOCKADDR` lies."""
         count = len(lengths)
-        if count > 1 and self.has_segments:
-            # One long datagram among short ones would have them all padded; it goes alone.
-            is_short = lengths <= 2 * int(lengths.sum()) // count
-            if is_short.all():
-                self._add_segments(addresses, lengths, name)
-                return
-            self._add_segments(addresses[is_short], lengths[is_short], name)
-            addresses, lengths = addresses[~is_short], lengths[~is_short]
-        self._add_single(addresses, lengths, name)
+        if count == 1 or not self.has_segments:
+            self._add_single(addresses, lengths, name)
+            return
+        longest = int(np.maximum.reduce(lengths))
+        if longest == np.minimum.reduce(lengths):
+            self._add_segments(addresses, lengths, longest, name)
+            return
+        # One long datagram among short ones would have them all padded; it goes alone.
+        bound = 2 * int(np.add.reduce(lengths)) // count
+        if longest <= bound:
+            self._add_segments(addresses, lengths, longest, name)
+            return
+        is_short = lengths <= bound
+        short = lengths[is_short]
+        self._add_segments(addresses[is_short], short, int(np.maximum.reduce(short)), name)
+        self._add_single(addresses[~is_short], lengths[~is_short], name)
 
     def flush(self) -> int:
         """Send all that was added; return how many the kernel refused. They are lost, and counted."""
@@ -273,9 +288,9 @@ class SegmentSender:
 
     def _add_single(self, addresses: Addresses, lengths: Lengths, name: int) -> None:
         count = len(lengths)
-        pieces = self._iovec[self._pieces : self._pieces + count]
-        pieces["base"] = addresses
-        pieces["length"] = lengths
+        pieces = slice(self._pieces, self._pieces + count)
+        self._bases[pieces] = addresses
+        self._sizes[pieces] = lengths
         messages = self._messages[self._count : self._count + count]
         messages["name"] = name
         messages["iov"] = self._iovec_address + IOVEC.itemsize * np.arange(
@@ -288,34 +303,35 @@ class SegmentSender:
         self._count += count
         self._counted.extend([1] * count)
 
-    def _add_segments(self, addresses: Addresses, lengths: Lengths, name: int) -> None:
-        count = len(lengths)
-        longest = max(int(lengths.max()), 1)
+    def _add_segments(self, addresses: Addresses, lengths: Lengths, longest: int, name: int) -> None:
+        longest = max(longest, 1)
+        count, first = len(lengths), self._pieces
         pad = longest - lengths
-        width = 1 if not pad.any() else 2
-        pieces = self._iovec[self._pieces : self._pieces + width * count]
-        pieces["base"][::width] = addresses
-        pieces["length"][::width] = lengths
+        width = 2 if np.logical_or.reduce(pad) else 1
+        end = first + width * count
+        self._bases[first:end:width] = addresses
+        self._sizes[first:end:width] = lengths
         if width == 2:
-            pieces["base"][1::2] = self._padding_address
-            pieces["length"][1::2] = pad
+            self._bases[first + 1 : end : 2] = self._padding_address
+            self._sizes[first + 1 : end : 2] = pad
         at_once = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // longest)
         for start in range(0, count, at_once):
             segments = min(at_once, count - start)
-            message = self._messages[self._count]
-            message["name"] = name
-            message["iov"] = self._iovec_address + IOVEC.itemsize * (self._pieces + width * start)
-            message["iov_count"] = width * segments
+            iov = self._iovec_address + IOVEC.itemsize * (first + width * start)
+            control = control_length = 0
             if segments > 1:
-                self._controls["value"][self._count] = longest
-                message["control"] = self._control_addresses[self._count]
-                message["control_length"] = CONTROL.itemsize
+                self._segment_sizes[self._count] = longest
+                control = self._controls_address + CONTROL.itemsize * self._count
+                control_length = CONTROL.itemsize
                 self.segmented += 1
-            else:
-                message["control"] = message["control_length"] = 0
+            _MESSAGE.pack_into(
+                self._message_bytes,
+                MESSAGE.itemsize * self._count,
+                *(name, self._name_length, iov, width * segments, control, control_length),
+            )
             self._count += 1
             self._counted.append(segments)
-        self._pieces += width * count
+        self._pieces = end
 
     def _send_apart(self, at: int) -> int:
         """Send the segments of one message as datagrams of their own; return how many were refused."""

@@ -49,7 +49,7 @@ _FEW: Final = 4
 _ROUNDS: Final = 8
 """Batches from each socket before other tasks get their turn."""
 
-_REST: Final = 0.0004
+_REST: Final = 0.00045
 """Seconds of rest after a small batch under load: with the kernel's slack, half a millisecond."""
 
 _SMALL: Final = 64
@@ -86,6 +86,12 @@ _IS_MEDIA: Final = np.array(
     ]
 )
 """By first byte: what follows its flow. RTCP differs from RTP in the second byte only."""
+_MEDIA: Final = bytes(np.flatnonzero(_IS_MEDIA).tolist())
+"""Those first bytes. To delete them from all of a batch is the quickest way to see if there are others."""
+
+# As methods they go through Python code of numpy's, which takes as long again.
+_least: Final = np.minimum.reduce
+_most: Final = np.maximum.reduce
 
 _MAPPED: Final = np.uint64(0xFFFF0000)
 """Bytes 8 to 12 of an IPv4 address as IPv6 has it (RFC 4291 §2.5.5.2), as a little-endian number."""
@@ -233,34 +239,34 @@ class Datapath:
     def _forward(self, side: "_Side", count: int, now: float) -> None:
         """Forward a batch: its media as a whole."""
         lengths = side.receiver.lengths(count)
-        is_media = _IS_MEDIA[side.first[:count]]
         rows: slice | npt.NDArray[np.intp] = slice(count)
-        if not (is_media.all() and lengths.min() >= 2 and lengths.max() <= MAX_CLIENT_DATAGRAM):
-            is_media &= (lengths >= 2) & (lengths <= MAX_CLIENT_DATAGRAM)
+        is_all_media = not side.first[:count].tobytes().translate(None, _MEDIA)
+        if not is_all_media or _least(lengths) < 2 or _most(lengths) > MAX_CLIENT_DATAGRAM:
+            is_media = _IS_MEDIA[side.first[:count]] & (lengths >= 2) & (lengths <= MAX_CLIENT_DATAGRAM)
             self._judge(side, np.flatnonzero(~is_media).tolist(), now)
             rows = np.flatnonzero(is_media)
             if not len(rows):
                 return
+            lengths = lengths[rows]
         high, low, tail = side.keys(rows)
         numbers = self._router.flows.route(high, low, tail, now=now)
-        if numbers.min() < 0:
+        if _least(numbers) < 0:
             has_flow = numbers >= 0
             everyone = np.arange(count)[rows]
             for row in everyone[~has_flow].tolist():
                 self._router.note_no_flow(side.client(row), now=now)
-            rows, numbers, low = everyone[has_flow], numbers[has_flow], low[has_flow]
+            rows, numbers, low, lengths = (
+                everyone[has_flow],
+                numbers[has_flow],
+                low[has_flow],
+                lengths[has_flow],
+            )
             if not len(rows):
                 return
             high = high if isinstance(high, int) else high[has_flow]
-        lengths = lengths[rows]
-        headers = side.headers
-        headers["length"][rows] = lengths
-        headers["port"][rows] = side.receiver.names["port"][rows]
-        headers["low"][rows] = low
-        if not isinstance(high, int):
-            headers["high"][rows] = high
+        side.write_headers(rows, lengths, high, low)
         self._counters.add(Count.PACKETS_TO_TRANSCEIVERS, len(lengths))
-        self._counters.add(Count.BYTES_TO_TRANSCEIVERS, int(lengths.sum()))
+        self._counters.add(Count.BYTES_TO_TRANSCEIVERS, int(np.add.reduce(lengths)))
         self._send_batch(side.header_addresses[rows], lengths + HEADER_LENGTH, numbers)
 
     def _send_batch(
@@ -272,7 +278,7 @@ class Datapath:
         """Send hop datagrams, each to the transceiver of its flow."""
         out = self._hop_out
         first = int(numbers[0])
-        if (numbers == first).all():
+        if first == _least(numbers) == _most(numbers):
             out.add(addresses, lengths, name=self._name(first))
         else:
             order = np.argsort(numbers, kind="stable")
@@ -429,9 +435,13 @@ class _Side:
         self.receiver: Final = Receiver(sock, slots=_SLOTS, limit=MAX_CLIENT_DATAGRAM, headroom=HEADER_LENGTH)
         self.sender: Final = Sender(sock, capacity=_SEGMENTS)
         data, stride, slots = self.receiver.data, self.receiver.stride, (_SLOTS,)
-        self.headers: Final = np.ndarray(slots, _HEADER, data, offset=0, strides=(stride,))
-        self.headers["magic_and_type"] = _DATA
-        self.headers["low"] = _MAPPED
+        headers = np.ndarray(slots, _HEADER, data, offset=0, strides=(stride,))
+        headers["magic_and_type"] = _DATA
+        headers["low"] = _MAPPED
+        # Columns are looked up once: by name it costs as much as what is done with them.
+        self._header_columns = headers["length"], headers["port"], headers["high"], headers["low"]
+        names = self.receiver.names
+        self._ports, self._v4, self._high, self._low = (names[it] for it in ("port", "v4", "high", "low"))
         self.header_addresses: Final = self.receiver.addresses - np.uint64(HEADER_LENGTH)
         self.first: Final = np.ndarray(slots, np.uint8, data, offset=HEADER_LENGTH, strides=(stride,))
         """The first byte of each packet."""
@@ -451,8 +461,22 @@ class _Side:
         self, rows: slice | npt.NDArray[np.intp]
     ) -> tuple[npt.NDArray[np.uint64] | int, npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
         """Return the flow table's keys of packets: the two halves of the address, and the port."""
-        names = self.receiver.names
-        tail = names["port"][rows].astype(np.uint32)
+        tail = self._ports[rows].astype(np.uint32)
         if self.family == socket.AF_INET6:
-            return names["high"][rows], names["low"][rows], tail
-        return 0, names["v4"][rows].astype(np.uint64) << _32 | _MAPPED, tail
+            return self._high[rows], self._low[rows], tail
+        return 0, self._v4[rows].astype(np.uint64) << _32 | _MAPPED, tail
+
+    def write_headers(
+        self,
+        rows: slice | npt.NDArray[np.intp],
+        lengths: npt.NDArray[np.integer],
+        high: npt.NDArray[np.uint64] | int,
+        low: npt.NDArray[np.uint64],
+    ) -> None:
+        """Write the hop headers in front of packets."""
+        to_lengths, to_ports, to_high, to_low = self._header_columns
+        to_lengths[rows] = lengths
+        to_ports[rows] = self._ports[rows]
+        to_low[rows] = low
+        if not isinstance(high, int):
+            to_high[rows] = high
