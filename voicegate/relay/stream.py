@@ -14,7 +14,6 @@ limit for each write, and a reset in place of a goodbye that nobody reads.
 A connection that ends takes its flow along when that expires; meanwhile `StreamServer.send` says False.
 """
 
-import ipaddress
 import resource
 import socket
 import ssl
@@ -25,7 +24,9 @@ from typing import Final
 
 import trio
 
+from voicegate.datagram import open_socket
 from voicegate.errors import UsageError, WireError
+from voicegate.relay.admission import source_of
 from voicegate.relay.counter import Count, Counters, DropReason
 from voicegate.relay.flows import CONFIRMED_LIFETIME, UNCONFIRMED_LIFETIME, Client
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM
@@ -79,7 +80,6 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 
 _BINDING_REQUEST: Final = b"\x00\x01"
 _MAGIC_COOKIE: Final = b"\x21\x12\xa4\x42"
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -141,7 +141,7 @@ class StreamServer:
 
     def _open(self, client: Client) -> "_Connection | None":
         """Note a new connection, unless there is no room for it."""
-        source = _source(client)
+        source = source_of(client[0])
         # Never two of one client, as when it reaches two of our addresses from one port of its own: the
         # second could take the first one's call.
         if client in self._connections or len(self._connections) >= STREAM_LIMIT:
@@ -156,7 +156,7 @@ class StreamServer:
 
     def _close(self, client: Client) -> None:
         del self._connections[client]
-        source = _source(client)
+        source = source_of(client[0])
         self._sources[source] -= 1
         if not self._sources[source]:
             del self._sources[source]
@@ -321,12 +321,6 @@ def _prepare(transport: trio.SocketStream) -> Client | None:
     return address_bytes(host), port, True
 
 
-def _source(client: Client) -> bytes:
-    """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 one."""
-    host = client[0]
-    return host if host.startswith(_MAPPED_PREFIX) else host[:8]
-
-
 def _is_check(data: bytes) -> bool:
     """Tell whether a datagram looks like a connectivity check; whether it is one, the router says."""
     return data.startswith(_BINDING_REQUEST) and data[4:8] == _MAGIC_COOKIE
@@ -341,27 +335,14 @@ def bind_stream(address: Address, *, is_shared: bool = False) -> socket.socket:
 
     Errors: UsageError that names the address when it can't be bound.
     """
-    host, port = address
+    # A relay that is restarted is not to wait for the last words of its predecessor's clients.
+    options = {socket.SO_REUSEADDR: 1, socket.SO_SNDBUF: _KERNEL_BUFFER}
+    sock = open_socket(address, socket.SOCK_STREAM, options=options, is_shared=is_shared)
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError as error:
-        raise UsageError(f"not a literal IP address: {host!r}") from error
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # A relay that is restarted is not to wait for the last words of its predecessor's clients.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
-        sock.bind(address)
         sock.listen(_PENDING_CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sock.close()
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"cannot bind TCP {host} port {port}: {reason}") from error
+        raise UsageError(f"cannot bind TCP {address[0]} port {address[1]}: {error.strerror}") from error
     return sock
 
 

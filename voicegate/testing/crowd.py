@@ -31,6 +31,9 @@ _AT_ONCE: Final = 4
 _PATIENCE: Final = 60.0
 """Seconds for a call to come about."""
 
+_ATTEMPTS: Final = 3
+"""How often a caller calls at most, as people do when a call does not come about."""
+
 
 class Caller:
     """One of a crowd."""
@@ -40,6 +43,8 @@ class Caller:
         self.url: Final = url
         self.connected: Final = trio.Event()
         """Set once the call is up and something was heard."""
+        self.settled: Final = trio.Event()
+        """Set once it is, or has failed."""
         self.packets_heard = 0
         self.last_heard: float | None = None
         """When the last media came, in Trio's time."""
@@ -68,6 +73,8 @@ class Caller:
                 core.handle_datagram(data, now=now)
         if (deadline := core.poll_timeout()) is not None and deadline <= now:
             core.handle_timeout(now=now)
+        if core.state is ClientState.FAILED:
+            self.settled.set()
         while (datagram := core.poll_transmit()) is not None:
             try:
                 self._socket.sendto(datagram, self._server)
@@ -89,6 +96,7 @@ class Caller:
         self.last_heard = now
         self.packets_heard += 1
         self.connected.set()
+        self.settled.set()
 
 
 class Crowd:
@@ -136,25 +144,34 @@ class Crowd:
 
     async def _call(self, http: httpx2.AsyncClient, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
-            core = ClientCore(random=self._random, certificate=self._certificate, codec="PCMU")
-            response = await http.post(
-                "/v1/realtime/calls",
-                content=core.offer(),
-                headers={"content-type": "application/sdp"},
-                timeout=_PATIENCE,
-            )
-            if response.status_code != 201:
-                raise AssertionError(f"{response.status_code}: {response.text}")
-            core.handle_answer(response.text, now=trio.current_time())
-            if core.server is None:
-                raise AssertionError("the answer names no candidate")
-            url = str(httpx2.URL(self._url).join(response.headers["location"]))
-            caller = Caller(core, url=url, server=(core.server.address, core.server.port))
-            self.callers.append(caller)
-            with trio.move_on_after(_PATIENCE):
-                await caller.connected.wait()
-                return
-            raise AssertionError(f"not connected but {core.state.value} after {_PATIENCE:.0f} s")
+            for _ in range(_ATTEMPTS):
+                caller = await self._try(http)
+                if caller.connected.is_set():
+                    return
+                self.callers.remove(caller)
+                caller.hang_up(trio.current_time())
+            raise AssertionError(f"no call came about: {caller.core.failure or 'too slow'}")
+
+    async def _try(self, http: httpx2.AsyncClient) -> Caller:
+        """Make a call, and wait until it has come about or has failed."""
+        core = ClientCore(random=self._random, certificate=self._certificate, codec="PCMU")
+        response = await http.post(
+            "/v1/realtime/calls",
+            content=core.offer(),
+            headers={"content-type": "application/sdp"},
+            timeout=_PATIENCE,
+        )
+        if response.status_code != 201:
+            raise AssertionError(f"{response.status_code}: {response.text}")
+        core.handle_answer(response.text, now=trio.current_time())
+        if core.server is None:
+            raise AssertionError("the answer names no candidate")
+        url = str(httpx2.URL(self._url).join(response.headers["location"]))
+        caller = Caller(core, url=url, server=(core.server.address, core.server.port))
+        self.callers.append(caller)
+        with trio.move_on_after(_PATIENCE):
+            await caller.settled.wait()
+        return caller
 
 
 @asynccontextmanager
