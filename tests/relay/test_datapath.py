@@ -323,9 +323,31 @@ def test_what_the_kernel_had_no_room_for_is_counted() -> None:
             relay.clients[0].sendto(MEDIA, address(relay.public))
         for _ in range(8):
             relay.turn()
-        relay.datapath.count_losses()
+        relay.datapath.tend()
         statistics = relay.counters.snapshot()
         arrived = len(take_all(relay.transceivers[0]))
         assert 0 < statistics.dropped["kernel_queue"] == 200 - arrived
-        relay.datapath.count_losses()
+        relay.datapath.tend()
         assert relay.counters.snapshot().dropped["kernel_queue"] == 200 - arrived
+        # A worker that takes the same sockets over does not count them again.
+        counters = Counters()
+        successor = Datapath(relay.router, public=[relay.public], hop=relay.hop, counters=counters)
+        successor.tend()
+        assert not counters.snapshot().dropped["kernel_queue"]
+
+
+def test_the_addresses_of_transceivers_that_come_and_go_take_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ADDRESSES_KEPT", 1)
+    with open_relay(family="IPv4") as relay:
+        for _ in range(2):
+            for number in range(20):
+                relay.clients[number % 3].sendto(MEDIA, address(relay.public))
+                relay.answer(relay.transceivers[number % 2], relay.clients[0], MEDIA)
+            relay.turn()
+            assert len(relay.datapath._names) == len(relay.datapath._sources) == 2
+            relay.datapath.tend()
+            assert not relay.datapath._names
+            assert not relay.datapath._sources
+        assert len(take_all(relay.clients[0])) == 40

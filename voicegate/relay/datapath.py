@@ -14,7 +14,6 @@ meanwhile, since a wake-up costs more than a packet.
 import socket
 import struct
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -60,6 +59,9 @@ _LOAD: Final = 2500.0
 
 _LOAD_WINDOW: Final = 0.02
 """Seconds over which the load is measured."""
+
+_ADDRESSES_KEPT: Final = 4096
+"""Addresses of transceivers that are kept in the kernel's form; more than are listed at once."""
 
 _SAMPLING: Final = 16
 """One batch in so many tells how long its first packet lay in the kernel."""
@@ -153,7 +155,8 @@ class Datapath:
             self._sides[side.family] = side
         self._names: dict[Address, tuple[int, npt.NDArray[np.void]]] = {}
         self._sources: dict[bytes, Address] = {}
-        self._dropped: Counter[socket.socket] = Counter()
+        # Predecessors had the same sockets, and have counted theirs.
+        self._dropped = {sock: _count_dropped(sock) for sock in (hop, *public)}
         self._is_loaded = False
         self._measured_from = 0.0
         self._measured = 0
@@ -172,15 +175,15 @@ class Datapath:
             if out is not None:
                 self._send_on_hop(out.data, out.address)
 
-    def count_losses(self) -> None:
-        """Count what the kernel dropped before we took it; call it about once a second."""
-        for sock in (self._hop, *(side.socket for side in self._sides.values())):
-            try:
-                dropped = _MEMORY.unpack_from(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64))[8]
-            except (OSError, struct.error):
-                continue  # no such option on this system
-            self._counters.add(DropReason.KERNEL_QUEUE, (dropped - self._dropped[sock]) & 0xFFFFFFFF)
+    def tend(self) -> None:
+        """Count what the kernel dropped before we took it, and keep caches small; call it once a second."""
+        for sock, counted in self._dropped.items():
+            dropped = _count_dropped(sock)
+            self._counters.add(DropReason.KERNEL_QUEUE, (dropped - counted) & 0xFFFFFFFF)
             self._dropped[sock] = dropped
+        if max(len(self._names), len(self._sources)) > _ADDRESSES_KEPT:
+            self._names.clear()
+            self._sources.clear()
 
     # Turns
 
@@ -297,7 +300,6 @@ class Datapath:
         address = self._router.flows.destination(number)
         entry = self._names.get(address)
         if entry is None:
-            # As many as are listed, which the supervisor bounds.
             name = encode_address(address)
             entry = self._names[address] = (address_of(name), name)
         return entry[0]
@@ -423,6 +425,14 @@ class Datapath:
         except OSError:
             self._counters.add(DropReason.SEND_REFUSED)
         return True
+
+
+def _count_dropped(sock: socket.socket) -> int:
+    """Return how many datagrams the kernel had no room for since the socket was made; 0 if it doesn't say."""
+    try:
+        return int(_MEMORY.unpack_from(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[8])
+    except (OSError, struct.error):
+        return 0
 
 
 class _Side:

@@ -189,4 +189,4 @@ class RelayWorker:
             self._counters.add(Count.HEARTBEATS)
             await trio.sleep(_TEND_INTERVAL)
             self._router.handle_timeout(trio.current_time())
-            self._datapath.count_losses()
+            self._datapath.tend()
