@@ -45,6 +45,21 @@ async def test_the_echo_of_a_voice_comes_back(codec: str, setup: str) -> None:
             assert ended["codec"] == codec
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("udp", [["127.0.0.1:0", "[::1]:0"], ["[::1]:0", "127.0.0.1:0"]])
+async def test_clients_of_either_family_talk_to_one_server(udp: list[str], workers: int) -> None:
+    with trio.fail_after(240):
+        async with (
+            run_server(agent=voicegate.agents.echo, udp=udp, relay_workers=workers) as server,
+            open_phone(server.url, make_client(codec="PCMU")) as phone,
+        ):
+            listed = [(each.transport, ":" in each.address) for each in phone.core.candidates]
+            first = udp[0].startswith("[")
+            assert listed == [("udp", first), ("udp", not first), ("tcp", first), ("tcp", not first)]
+            await phone.wait_connected()
+            await hear_back(phone, sound.speech_like(1.0, rate=8000))
+
+
 async def test_what_the_agent_said_before_the_client_was_connected_is_heard() -> None:
     greeting = sound.speech_like(1.0)
 

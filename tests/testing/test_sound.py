@@ -149,6 +149,11 @@ def test_other_speech_and_silence_are_not_recognised() -> None:
     assert recognise(silence(0), speech_like(3)).peak == 0
 
 
+def test_what_is_too_short_to_hold_a_whole_stretch_is_not_recognised_by_chance() -> None:
+    with pytest.raises(UsageError, match=r"0\.70 s are too short"):
+        recognise(speech_like(3), speech_like(0.7))
+
+
 def test_nothing_is_found_in_silence() -> None:
     assert correlate(tone(440, 0.1), silence(1)).peak == 0
 

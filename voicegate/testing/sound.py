@@ -191,7 +191,11 @@ def recognise(heard: Sound, spoken: Sound) -> Match:
     Returns:
         The best match; its lag is from the beginning of what was spoken to that of the recording; negative if
         the recording began first.
+
+    Errors: UsageError when what was spoken is so short (0.75 s) that no stretch need lie within it.
     """
+    if spoken.seconds < 1.5 * _STRETCH_SECONDS:
+        raise UsageError(f"{spoken.seconds:.2f} s are too short to be recognised")
     starts = np.arange(0, heard.seconds - _STRETCH_SECONDS, _STRETCH_SECONDS / 2)
     matches = [Match(0.0, 0.0)]
     for start in starts.tolist():
