@@ -192,20 +192,17 @@ class Config:
     """Host names that the HTTP side answers to on loopback, besides addresses and ``localhost``."""
 
     def __attrs_post_init__(self) -> None:
-        for address in self.udp:
+        for name, address in [("udp", each) for each in self.udp] + [
+            ("tcp", each) for each in self.tcp or ()
+        ]:
             if address.is_wildcard and not self.advertise:
                 raise UsageError(
-                    f"udp {address} listens on every address, but clients must be told one: "
+                    f"{name} {address} listens on every address, but clients must be told one: "
                     "add advertise (--advertise IP)"
                 )
+        for address in self.udp:
             if any(other.is_ipv6 == address.is_ipv6 for other in self.udp if other is not address):
                 raise UsageError(f"udp {address}: one address for IPv4 and one for IPv6 at most")
-        for address in self.tcp or ():
-            if address.is_wildcard and not self.advertise:
-                raise UsageError(
-                    f"tcp {address} listens on every address, but clients must be told one: "
-                    "add advertise (--advertise IP)"
-                )
         if self.tls_key is not None and self.tls_certificate is None:
             raise UsageError("tls_key is of no use without tls_certificate")
         for address in self.advertise:

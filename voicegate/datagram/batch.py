@@ -18,6 +18,7 @@ from voicegate.datagram.kernel import (
     CONTROL,
     IOVEC,
     MESSAGE,
+    NO_SEGMENTS,
     SOCKADDR,
     SOL_UDP,
     UDP_SEGMENT,
@@ -79,7 +80,6 @@ class Receiver:
     ) -> None:
         self.errors: Counter[str] = Counter()
         """What the kernel refused, by errno name."""
-        self.headroom: Final = headroom
         # Not a power of two, so that the beginnings of all slots don't compete for one set of the cache.
         self.stride: Final = -(-(headroom + limit + 1) // 64) * 64 + 64
         self.data: Final = np.zeros(slots * self.stride, np.uint8)
@@ -169,7 +169,6 @@ class Sender:
         """What the kernel refused, by errno name."""
         self._fd = sock.fileno()
         self._iovec = np.zeros(capacity, IOVEC)
-        self.capacity: Final = capacity
         self.names: Final = np.zeros(capacity, SOCKADDR)
         self.names["family"] = sock.family
         self.addresses: Final = self._iovec["base"]
@@ -195,9 +194,6 @@ class Sender:
 
 _FULL: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
 """Errors that say nothing of the datagram: the next will not do better."""
-
-_NO_OFFLOAD: Final = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP})
-"""Errors of segments that single datagrams may not meet: a device without checksums, a small MTU."""
 
 
 class SegmentSender:
@@ -273,7 +269,7 @@ class SegmentSender:
             if -sent in _FULL:
                 lost = sum(self._counted[at:])
                 at = self._count
-            elif -sent in _NO_OFFLOAD and self._counted[at] > 1:
+            elif -sent in NO_SEGMENTS and self._counted[at] > 1:
                 lost = self._send_apart(at)
                 at += 1
             else:

@@ -5,6 +5,7 @@ the callers: to keep every array alive and in place that an address was taken of
 """
 
 import ctypes
+import errno
 import socket
 import struct
 import sys
@@ -13,13 +14,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from voicegate.wire.path import Address, address_bytes, address_text
+from voicegate.wire.path import MAPPED_PREFIX, Address, address_bytes, address_text
 
 __all__ = [
     "CONTROL",
     "HAS_BATCHES",
     "IOVEC",
     "MESSAGE",
+    "NO_SEGMENTS",
     "SOCKADDR",
     "SOL_UDP",
     "UDP_GRO",
@@ -70,7 +72,9 @@ SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
+
+NO_SEGMENTS: Final = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP})
+"""Errors of segments that single datagrams may not meet: a device without checksums, a small MTU."""
 
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -132,7 +136,7 @@ def decode_address(name: np.void) -> Address:
     """Read one `SOCKADDR`."""
     raw = name.tobytes()
     is_v6 = name["family"] == socket.AF_INET6
-    return address_text(raw[8:24] if is_v6 else _MAPPED_PREFIX + raw[4:8]), int(name["port"])
+    return address_text(raw[8:24] if is_v6 else MAPPED_PREFIX + raw[4:8]), int(name["port"])
 
 
 def supports_gso(sock: socket.socket) -> bool:

@@ -23,7 +23,6 @@ class Receiver:
     ) -> None:
         del has_segments  # there are none without the kernel's help
         self.errors: Counter[str] = Counter()
-        self.headroom: Final = headroom
         self.stride: Final = -(-(headroom + limit + 1) // 64) * 64 + 64
         self.data: Final = np.zeros(slots * self.stride, np.uint8)
         self.starts: Final = np.arange(slots) * self.stride + headroom
@@ -69,7 +68,6 @@ class Sender:
 
     def __init__(self, sock: socket.socket, *, capacity: int) -> None:
         self.errors: Counter[str] = Counter()
-        self.capacity: Final = capacity
         self.names: Final = np.zeros(capacity, SOCKADDR)
         self.names["family"] = sock.family
         self.addresses: Final = np.zeros(capacity, np.uint64)

@@ -1,13 +1,12 @@
 """The hop's socket as the transceiver has it: a `DatagramPort` that sends and receives runs of segments."""
 
-import errno
 import socket
 import struct
 from collections.abc import Iterable
 from typing import Final
 
 from voicegate.datagram.batch import MAX_SEGMENTED_BYTES, MAX_SEGMENTS
-from voicegate.datagram.kernel import SOL_UDP, UDP_GRO, UDP_SEGMENT, supports_gro, supports_gso
+from voicegate.datagram.kernel import NO_SEGMENTS, SOL_UDP, UDP_GRO, UDP_SEGMENT, supports_gro, supports_gso
 from voicegate.datagram.port import BATCH_LIMIT, DatagramPort
 from voicegate.wire.path import Address
 
@@ -79,7 +78,7 @@ class SegmentPort(DatagramPort):
             try:
                 self._socket.sendmsg([data.ljust(size, b"\0") for data in run], control, 0, destination)
             except OSError as error:
-                if error.errno in {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP}:
+                if error.errno in NO_SEGMENTS:
                     # A device without checksums, or a small MTU: it will not take segments later either.
                     self._sends_segments = False
                     super().send_batch((data, destination) for data in run)

@@ -25,6 +25,7 @@ from zlib import crc32
 import attrs
 
 from voicegate.errors import UsageError, WireError
+from voicegate.wire.path import MAPPED_PREFIX
 
 __all__ = [
     "BINDING",
@@ -57,7 +58,6 @@ _FIRST_OPTIONAL_TYPE: Final = 0x8000
 """Below it, a receiver must understand an attribute or refuse the request (RFC 8489 §14)."""
 _IPV4: Final = 0x01
 _IPV6: Final = 0x02
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
 class MessageClass(IntEnum):
@@ -243,7 +243,7 @@ class Message:
         _reserved, family, masked_port = _ADDRESS.unpack_from(value)
         address = _xor(value[_ADDRESS.size :], self.transaction_id)
         if family == _IPV4 and len(address) == 4:
-            address = _MAPPED_PREFIX + address
+            address = MAPPED_PREFIX + address
         elif family != _IPV6 or len(address) != 16:
             return None
         return address, masked_port ^ MAGIC_COOKIE >> 16
@@ -350,7 +350,7 @@ def binding_success(
 
     ``extra`` are further attributes, put last.
     """
-    family, address = (_IPV4, host[12:]) if host.startswith(_MAPPED_PREFIX) else (_IPV6, host)
+    family, address = (_IPV4, host[12:]) if host.startswith(MAPPED_PREFIX) else (_IPV6, host)
     mapped = _ADDRESS.pack(0, family, port ^ MAGIC_COOKIE >> 16) + _xor(address, request.transaction_id)
     answer = _response(request, MessageClass.SUCCESS, (AttributeType.XOR_MAPPED_ADDRESS, mapped), *extra)
     return sign(answer, key=key)

@@ -17,6 +17,7 @@ from struct import Struct
 from typing import Final
 
 from voicegate.relay.flows import Client
+from voicegate.wire.path import MAPPED_PREFIX
 
 __all__ = [
     "Admission",
@@ -63,7 +64,6 @@ check. All arrays together take 2 MB."""
 
 _MASK_64: Final = (1 << 64) - 1
 _CLIENT: Final = Struct("!16sH?")
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
 class Standing(Enum):
@@ -164,4 +164,4 @@ def keyed_hash(data: bytes, *, seed: bytes) -> int:
 
 def source_of(host: bytes) -> bytes:
     """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 one, which anybody has."""
-    return host if host.startswith(_MAPPED_PREFIX) else host[:8]
+    return host if host.startswith(MAPPED_PREFIX) else host[:8]

@@ -30,7 +30,7 @@ from voicegate.relay.flows import Client
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router, ToClient
 from voicegate.wire import PacketKind, classify
 from voicegate.wire.hop import HEADER_LENGTH, HopType, encode
-from voicegate.wire.path import Address, address_text
+from voicegate.wire.path import MAPPED_PREFIX, Address, address_text
 
 __all__ = ["Datapath", "Streams"]
 
@@ -99,7 +99,6 @@ _MAPPED: Final = np.uint64(0xFFFF0000)
 """Bytes 8 to 12 of an IPv4 address as IPv6 has it (RFC 4291 §2.5.5.2), as a little-endian number."""
 _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 _32: Final = np.uint64(32)
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 _SO_MEMINFO: Final = 55
 _MEMORY: Final = struct.Struct("=9I")
@@ -464,7 +463,7 @@ class _Side:
     def client(self, row: int) -> Client:
         """Return whose packet is in a slot."""
         raw = self.receiver.names[row].tobytes()
-        host = _MAPPED_PREFIX + raw[4:8] if self.family == socket.AF_INET else raw[8:24]
+        host = MAPPED_PREFIX + raw[4:8] if self.family == socket.AF_INET else raw[8:24]
         return host, int.from_bytes(raw[2:4], "big"), False
 
     def keys(

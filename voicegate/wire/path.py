@@ -3,12 +3,13 @@
 import ipaddress
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["Path", "Transmit", "Address", "address_bytes", "address_text"]
+__all__ = ["Path", "Transmit", "Address", "MAPPED_PREFIX", "address_bytes", "address_text"]
 
 Address: TypeAlias = tuple[str, int]
 """A literal IP address and a port, as sockets take them."""
 
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
+MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
+"""What stands before an IPv4 address in an IPv6 one (RFC 4291 §2.5.5.2)."""
 
 
 class Path(NamedTuple):
@@ -40,11 +41,11 @@ def address_bytes(host: str) -> bytes:
     Errors: ValueError when ``host`` is not a literal address.
     """
     address = ipaddress.ip_address(host.partition("%")[0])
-    return _MAPPED_PREFIX + address.packed if address.version == 4 else address.packed
+    return MAPPED_PREFIX + address.packed if address.version == 4 else address.packed
 
 
 def address_text(host: bytes) -> str:
     """Write the 16 bytes of a `Path` the way people do, IPv4 where it is mapped IPv4."""
-    if host.startswith(_MAPPED_PREFIX):
+    if host.startswith(MAPPED_PREFIX):
         return str(ipaddress.IPv4Address(host[12:]))
     return str(ipaddress.IPv6Address(host))
