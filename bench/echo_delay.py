@@ -67,9 +67,9 @@ async def echo_delays(url: str, trials: int) -> list[float]:
                 core.say(LOUD)
                 say_at = inf
             if now >= due:
-                was_queued = core.media.playout.queued_samples
+                was_queued = core.media.downlink.playout.queued_samples
                 core.handle_timeout(now=now)
-                if was_queued and not core.media.playout.queued_samples:
+                if was_queued and not core.media.downlink.playout.queued_samples:
                     sent_at = now
         core.close(now=trio.current_time())
         while (data := core.poll_transmit()) is not None:

@@ -29,7 +29,9 @@ DOCUMENTED = tuple(core for core in CORES if core != "wire")
 
 CORE_MODULES = {
     "voicegate.transceiver.core",
+    "voicegate.transceiver.downlink",
     "voicegate.transceiver.media",
+    "voicegate.transceiver.uplink",
     "voicegate.relay.router",
     "voicegate.relay.flows",
     "voicegate.relay.address_table",

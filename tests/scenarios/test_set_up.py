@@ -16,7 +16,7 @@ def test_both_sides_hear_each_other(codec: str, setup: str) -> None:
     call = Harness.make(codec=codec, setup=setup)
     call.connect()
     call.client.say(question.pcm)
-    call.core.media.playout.push(reply.pcm)
+    call.core.media.downlink.playout.push(reply.pcm)
     call.run(1.5)
     asked = sound.Sound.from_pcm(bytes(call.heard), rate=rate)
     replied = sound.Sound.from_pcm(bytes(call.client.heard), rate=rate)
@@ -55,7 +55,7 @@ def test_a_client_is_connected_within_four_round_trips() -> None:
 def test_what_the_agent_said_early_is_played_from_its_beginning() -> None:
     greeting = sound.speech_like(0.5, rate=8000)
     call = Harness.make(codec="PCMU")
-    call.core.media.playout.push(greeting.pcm)
+    call.core.media.downlink.playout.push(greeting.pcm)
     call.connect()
     call.run(1.0)
     heard = sound.Sound.from_pcm(bytes(call.client.heard), rate=8000)

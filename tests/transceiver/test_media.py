@@ -181,7 +181,7 @@ def test_timestamps_tell_true_time_whatever_stalls(stalls: list[float]) -> None:
 def test_speech_goes_out_frame_by_frame_and_nothing_is_lost_in_a_stall() -> None:
     line = Line.make()
     pcm = spoken(0.5)
-    line.media.playout.push(pcm)
+    line.media.downlink.playout.push(pcm)
     line.run(0.2)
     line.tick(line.now + 0.1)
     line.run(1.0)
@@ -193,9 +193,9 @@ def test_speech_goes_out_frame_by_frame_and_nothing_is_lost_in_a_stall() -> None
 
 def test_the_marker_is_on_the_first_frame_of_speech_and_on_no_other() -> None:
     line = Line.make()
-    line.media.playout.push(spoken(0.1))
+    line.media.downlink.playout.push(spoken(0.1))
     line.run(0.49)
-    line.media.playout.push(spoken(0.1))
+    line.media.downlink.playout.push(spoken(0.1))
     line.run(0.49)
     marked = [index for index, packet in enumerate(line.packets) if packet.marker]
     assert marked == [0, 25]
@@ -203,24 +203,24 @@ def test_the_marker_is_on_the_first_frame_of_speech_and_on_no_other() -> None:
 
 def test_after_speech_ten_silent_frames_are_encoded_and_then_one_repeats() -> None:
     line = Line.make("opus")
-    line.media.playout.push(spoken(0.5, 48000))
+    line.media.downlink.playout.push(spoken(0.5, 48000))
     line.run(1.99)
     payloads = [packet.payload for packet in line.packets]
     canned = line.media.codec.silence
     assert payloads[25 + 10 :] == [canned] * (len(payloads) - 35)
     assert canned not in payloads[: 25 + 10]
-    line.media.playout.push(spoken(0.1, 48000))
+    line.media.downlink.playout.push(spoken(0.1, 48000))
     line.run(0.5)
     assert [packet.payload == canned for packet in line.packets[100:]] == [False] * 15 + [True] * 10
 
 
 def test_with_dtx_silence_is_hardly_sent_and_time_goes_on() -> None:
     line = Line.make("opus", fmtp={"usedtx": "1"})
-    line.media.playout.push(spoken(0.5, 48000))
+    line.media.downlink.playout.push(spoken(0.5, 48000))
     line.run(4.0)
     quiet = [packet for at, packet in line.sent if at > 51.0]
     assert 1 <= len(quiet) <= 12, "a packet now and then, 400 ms apart"
-    line.media.playout.push(spoken(0.1, 48000))
+    line.media.downlink.playout.push(spoken(0.1, 48000))
     before = len(line.sent)
     line.run(0.1)
     onset = line.packets[before]
@@ -233,11 +233,11 @@ def test_with_dtx_silence_is_hardly_sent_and_time_goes_on() -> None:
 @pytest.mark.parametrize("direction", ["recvonly", "inactive"])
 def test_nothing_is_sent_to_who_does_not_listen(direction: str) -> None:
     line = Line.make(direction=direction)
-    line.media.playout.push(spoken(0.1))
+    line.media.downlink.playout.push(spoken(0.1))
     line.run(5.0)
     assert line.sent == []
     assert line.media.first_out_at is None
-    assert line.media.playout.queued_samples == 800
+    assert line.media.downlink.playout.queued_samples == 800
 
 
 def test_nothing_leaves_before_there_are_keys() -> None:
@@ -298,7 +298,7 @@ def test_a_lost_packet_is_concealed_and_flagged(codec: str) -> None:
             line.receive(data)
     assert [frame.is_concealed for frame in line.heard] == [index == 7 for index in range(20)]
     assert [frame.position for frame in line.heard] == [rate // 50 * index for index in range(20)]
-    assert line.media.frames_concealed == 1
+    assert line.media.uplink.frames_concealed == 1
 
 
 def test_a_gap_before_a_pause_is_given_up_by_time() -> None:
@@ -327,7 +327,7 @@ def test_sequence_numbers_wrap_unheard() -> None:
     for index in range(40):
         line.receive(line.packet(bytes([index]) * 160))
     assert len(line.heard) == 40
-    assert line.media.frames_concealed == 0
+    assert line.media.uplink.frames_concealed == 0
     assert line.media.all_drops() == {}
 
 

@@ -192,7 +192,7 @@ class ClientCore:
         """Queue samples for the microphone; silence flows when there are none."""
         if self.media is None:
             raise UsageError("there is no answer yet")
-        self.media.playout.push(pcm)
+        self.media.downlink.playout.push(pcm)
 
     def handle_datagram(self, data: bytes, *, now: float) -> None:
         """Take a datagram from the server."""

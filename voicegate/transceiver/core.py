@@ -304,7 +304,7 @@ class CallCore:
             datagrams_out=self._datagrams_out,
             audio_packets_in=self.media.packets_in,
             audio_packets_out=self.media.packets_out,
-            frames_concealed=self.media.frames_concealed,
+            frames_concealed=self.media.uplink.frames_concealed,
             slots_missed=self.media.slots_missed,
             messages_in=channels.messages_received if channels else 0,
             messages_out=channels.messages_sent if channels else 0,

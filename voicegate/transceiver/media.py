@@ -1,7 +1,7 @@
-"""One call's audio without any I/O: SRTP, RTP, codec, receive buffer and playout put together.
+"""One call's audio without any I/O: SRTP and RTP around its two ways, `Uplink` and `Downlink`.
 
-In: protected packet -> SRTP -> RTP -> receive buffer -> codec -> frames of 20 ms for the agent.
-Out: every 20 ms a frame from the playout queue -> codec -> RTP -> SRTP.
+In: protected packet -> SRTP -> RTP -> uplink (receive buffer -> codec) -> frames of 20 ms for the agent.
+Out: every slot a payload of the downlink's (playout queue -> codec) -> RTP -> SRTP.
 
 Drain rule: after each ``handle_*`` or command, poll transmit and audio to None, then read `poll_timeout`.
 """
@@ -11,26 +11,22 @@ from collections.abc import Callable
 from math import floor
 from typing import Final
 
-from voicegate.audio import Lost, PlayoutQueue, ReceiveBuffer, Received, open_codec
+from voicegate.audio import open_codec
 from voicegate.call import AudioFrame
 from voicegate.errors import WireError
 from voicegate.rtp import RtpPacket, RtpSender, RtpSession
 from voicegate.sdp import AudioParameters
 from voicegate.srtp import SrtpSession
+from voicegate.transceiver.downlink import Downlink
+from voicegate.transceiver.uplink import Uplink
 
-__all__ = ["FRAME_SECONDS", "Media"]
+__all__ = ["Media"]
 
-FRAME_SECONDS: Final = 0.02
 SLOT_SECONDS: Final = 0.005
 """Frames leave on a grid of this size: calls spread over it by when they began; a slot's leave together."""
 
 _ROUNDING_SECONDS: Final = 1e-6
 """A slot that begins this soon is missed together with the one before: two frames at once are a burst."""
-
-_TRAILING_SILENCE_FRAMES: Final = 10
-"""Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats.
-
-With DTX the codec goes on: only it knows when a packet is due."""
 
 
 class Media:
@@ -47,20 +43,18 @@ class Media:
         ntp_at_zero: float,
     ) -> None:
         self.codec: Final = open_codec(audio.codec, fmtp=audio.fmtp)
-        self.playout: Final = PlayoutQueue(sample_rate=self.codec.sample_rate)
+        self.uplink: Final = Uplink(self.codec)
+        self.downlink: Final = Downlink(audio, self.codec)
         self.drops: Counter[str] = Counter()
-        """Packets that went no further, by reason; SRTP and the receive buffer count their own."""
+        """Packets that went no further, by reason; SRTP and the uplink count their own."""
         self.packets_in = 0
         self.packets_out = 0
-        self.frames_concealed = 0
         self.slots_missed = 0
         """Frames that did not leave because the process was stalled for their whole slot."""
         self.first_in_at: float | None = None
         self.first_out_at: float | None = None
         self._is_sending = audio.is_sending
-        self._has_dtx = audio.fmtp.get("usedtx") == "1"
         self._payload_type = audio.payload_type
-        self._ticks = audio.clock_rate // 50
         self._rtp = RtpSession(
             RtpSender.begin(
                 ssrc=ssrc, payload_type=audio.payload_type, clock_rate=audio.clock_rate, random=random
@@ -70,13 +64,8 @@ class Media:
             random=random,
             now=now,
         )
-        self._receive = ReceiveBuffer(self.codec)
         self._srtp: SrtpSession | None = None
         self._next_frame_at: float | None = None
-        self._silent_frames = 1  # so that the first speech is an onset, too
-        self._frames: deque[AudioFrame] = deque()
-        self._pcm = bytearray()
-        self._position = 0
         self._transmits: deque[bytes] = deque()
 
     # Input
@@ -107,8 +96,7 @@ class Media:
         self.packets_in += 1
         if self.first_in_at is None:
             self.first_in_at = now
-        self._receive.push(packet, now=now)
-        self._pump_receive()
+        self.uplink.handle_packet(packet, now=now)
         return True
 
     def handle_rtcp(self, data: bytes, *, now: float) -> bool:
@@ -128,8 +116,7 @@ class Media:
         """Send the frame and the report that are due, and give up on packets that are overdue."""
         if self._srtp is not None and self._next_frame_at is not None and now >= self._next_frame_at:
             self._send_frame(self._srtp, self._next_frame_at, now)
-        self._receive.handle_timeout(now)
-        self._pump_receive()
+        self.uplink.handle_timeout(now=now)
         self._rtp.handle_timeout(now=now)
         self._pump_reports()
 
@@ -147,65 +134,36 @@ class Media:
 
     def poll_audio(self) -> AudioFrame | None:
         """Return the next 20 ms of the client's voice."""
-        return self._frames.popleft() if self._frames else None
+        return self.uplink.poll_frame()
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is wanted."""
-        deadlines = (self._next_frame_at, self._receive.poll_timeout(), self._rtp.poll_timeout())
+        deadlines = (self._next_frame_at, self.uplink.poll_timeout(), self._rtp.poll_timeout())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def all_drops(self) -> dict[str, int]:
         """Return the counts of what went no further anywhere on the way in, by reason."""
         srtp = self._srtp.statistics().dropped if self._srtp else {}
-        receive = self._receive.statistics().dropped
         return {
             **self.drops,
             **{f"srtp_{reason}": count for reason, count in srtp.items() if count},
-            **{f"audio_{reason}": count for reason, count in receive.items() if count},
+            **self.uplink.drops,
         }
 
     # Internals
 
-    def _pump_receive(self) -> None:
-        while (item := self._receive.poll()) is not None:
-            match item:
-                case Received(payload=payload):
-                    try:
-                        self._push_pcm(self.codec.decode(payload), is_concealed=False)
-                    except WireError:
-                        self.drops["codec"] += 1
-                case Lost(samples=ticks, following=following):
-                    samples = ticks * self.codec.sample_rate // self.codec.clock_rate
-                    self._push_pcm(self.codec.conceal(samples, following=following), is_concealed=True)
-
-    def _push_pcm(self, pcm: bytes, *, is_concealed: bool) -> None:
-        """Cut decoded audio, of whatever packet time, into frames of 20 ms."""
-        self._pcm += pcm
-        size = 2 * self.codec.frame_samples
-        while len(self._pcm) >= size:
-            frame = bytes(self._pcm[:size])
-            del self._pcm[:size]
-            self._frames.append(AudioFrame(frame, self.codec.sample_rate, self._position, is_concealed))
-            self._position += self.codec.frame_samples
-            self.frames_concealed += is_concealed
-
     def _send_frame(self, srtp: SrtpSession, due: float, now: float) -> None:
         """Send the frame that is due; slots missed by a stall are skipped, never sent in a burst."""
-        missed = int((now - due + _ROUNDING_SECONDS) / FRAME_SECONDS)
-        self._next_frame_at = due + (missed + 1) * FRAME_SECONDS
+        downlink = self.downlink
+        missed = int((now - due + _ROUNDING_SECONDS) / downlink.slot_seconds)
+        self._next_frame_at = due + (missed + 1) * downlink.slot_seconds
         self.slots_missed += missed
-        self._rtp.skip(missed * self._ticks)
-        pcm = self.playout.pull()
-        is_onset = pcm is not None and self._silent_frames > 0
-        self._silent_frames = 0 if pcm is not None else self._silent_frames + 1
-        if self._silent_frames > _TRAILING_SILENCE_FRAMES and not self._has_dtx:
-            payload = self.codec.silence
-        else:
-            payload = self.codec.encode(pcm or bytes(2 * self.codec.frame_samples))
-        if not payload:  # Opus DTX: the codec says that nothing needs to be sent.
-            self._rtp.skip(self._ticks)
+        self._rtp.skip(missed * downlink.slot_ticks)
+        payload, ticks, is_onset = downlink.next_payload()
+        if not payload:
+            self._rtp.skip(ticks)
             return
-        packet = self._rtp.next_packet(payload, samples=self._ticks, marker=is_onset, now=now)
+        packet = self._rtp.next_packet(payload, samples=ticks, marker=is_onset, now=now)
         self._transmits.append(srtp.protect_rtp(packet))
         self.packets_out += 1
         if self.first_out_at is None:

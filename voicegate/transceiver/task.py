@@ -76,7 +76,7 @@ class ActiveCall:
         self._channels = CallChannels(core, partial(exchange.touch, self))
         self._call = Call(
             call_id,
-            playout=core.media.playout,
+            playout=core.media.downlink.playout,
             sample_rate=core.media.codec.sample_rate,
             metadata=metadata,
             link=self._channels,
