@@ -30,8 +30,8 @@ constraints:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	$(call compile,build,requirements/build.in)
 	$(call compile,serve,--extra bundled-opus pyproject.toml)
-	$(call compile,test,--extra bundled-opus --extra testing --extra bench --extra fuzz pyproject.toml --group test)
-	$(call compile,lint,--extra bundled-opus --extra testing --extra bench --extra fuzz pyproject.toml --group test --group lint)
+	$(call compile,test,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero pyproject.toml --group test)
+	$(call compile,lint,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero pyproject.toml --group test --group lint)
 
 define compile
 	$(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
