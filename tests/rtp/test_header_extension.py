@@ -4,11 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rtp.strategy import EXTENSIONS
+from tests.rtp.strategy import EXTENSIONS, RTP_PACKETS
 from voicegate.errors import UsageError, WireError
+from voicegate.rtp import AudioLevel, RtpPacket
+from voicegate.rtp.audio_level import AUDIO_LEVEL_URI
 from voicegate.rtp.header_extension import (
     ONE_BYTE_PROFILE,
+    TRANSPORT_SEQUENCE_URI,
     TWO_BYTE_PROFILE,
+    ExtensionReader,
+    Extensions,
     decode_elements,
     encode_elements,
 )
@@ -85,3 +90,40 @@ def test_an_element_that_does_not_fit_cannot_be_written(
 ) -> None:
     with pytest.raises(UsageError):
         encode_elements(profile, elements)
+
+
+NEGOTIATED = ((1, AUDIO_LEVEL_URI), (3, TRANSPORT_SEQUENCE_URI), (4, "urn:ietf:params:rtp-hdrext:sdes:mid"))
+
+
+def packet(*elements: tuple[int, bytes], profile: int = ONE_BYTE_PROFILE) -> RtpPacket:
+    return RtpPacket(111, 1, 2, 3, b"opus", extension_profile=profile, extensions=elements)
+
+
+@pytest.mark.parametrize("profile", [ONE_BYTE_PROFILE, TWO_BYTE_PROFILE])
+def test_what_is_negotiated_is_read(profile: int) -> None:
+    told = packet((4, b"0"), (1, b"\xa5"), (3, b"\x12\x34"), profile=profile)
+    received = RtpPacket.decode(told.encode())
+    assert ExtensionReader(NEGOTIATED).read(received) == Extensions(
+        level=0x25, is_voice=True, transport_sequence=0x1234
+    )
+
+
+def test_the_level_is_that_of_its_own_decoder() -> None:
+    reader = ExtensionReader(NEGOTIATED)
+    for value in range(256):
+        level, is_voice, _ = reader.read(packet((1, bytes((value,)))))
+        assert (level, is_voice) == AudioLevel.decode(bytes((value,)))
+
+
+@pytest.mark.parametrize(
+    "elements", [(), ((2, b"\x05"),), ((1, b""),), ((1, b"\x05\x06"),), ((3, b"\x05"),), ((0, b"abcd"),)]
+)
+def test_what_is_not_there_or_of_the_wrong_length_says_nothing(
+    elements: tuple[tuple[int, bytes], ...],
+) -> None:
+    assert ExtensionReader(NEGOTIATED).read(packet(*elements)) == Extensions(None, None, None)
+
+
+@given(RTP_PACKETS)
+def test_nothing_is_read_where_nothing_is_negotiated(received: RtpPacket) -> None:
+    assert ExtensionReader(()).read(received) == Extensions()

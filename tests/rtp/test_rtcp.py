@@ -1,5 +1,6 @@
 """RTCP packets and compounds."""
 
+from pathlib import Path
 from struct import pack
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from tests.rtp.strategy import RTCP_PACKETS, SOURCE_DESCRIPTIONS
 from voicegate.errors import UsageError, WireError
 from voicegate.rtp import (
+    ExtendedReport,
     Goodbye,
+    ReceiverReferenceTime,
     ReceiverReport,
     ReportBlock,
     RtcpPacket,
@@ -23,8 +26,10 @@ from voicegate.rtp import (
     decode_compound,
     encode_compound,
 )
-from voicegate.rtp.rtcp import CNAME
+from voicegate.rtp.rtcp import CNAME, MAX_PACKETS
 
+VECTORS = Path(__file__).parent.parent / "vectors" / "rtp"
+CAPTURES = {path.stem: path.read_bytes() for path in sorted(VECTORS.glob("*.bin"))}
 COMPOUNDS = st.lists(RTCP_PACKETS, min_size=1, max_size=2).map(tuple)
 
 BLOCK = ReportBlock(
@@ -55,6 +60,22 @@ def test_a_compound_survives_the_wire(compound: tuple[RtcpPacket, ...]) -> None:
     assert encode_compound(decode_compound(data)) == data
 
 
+@pytest.mark.parametrize("data", CAPTURES.values(), ids=CAPTURES)
+def test_what_browsers_send_is_understood_whole(data: bytes) -> None:
+    compound = decode_compound(data)
+    assert not any(isinstance(packet, UnknownPacket) for packet in compound)
+    assert encode_compound(compound) == data
+
+
+def test_chromium_asks_for_the_delay_of_its_reference_time() -> None:
+    report, extended = decode_compound(CAPTURES["chromium-156-extended-report"])
+    assert isinstance(report, ReceiverReport)
+    assert report.reports[0].jitter == 152
+    assert extended == ExtendedReport(
+        ssrc=report.ssrc, blocks=(ReceiverReferenceTime(ntp_timestamp=0xEEAC6916957A2489),)
+    )
+
+
 @given(st.binary(max_size=100))
 def test_no_bytes_let_out_anything_but_a_wire_error(data: bytes) -> None:
     try:
@@ -64,7 +85,7 @@ def test_no_bytes_let_out_anything_but_a_wire_error(data: bytes) -> None:
     assert len(compound) <= len(data) // 4
 
 
-@given(st.sampled_from([200, 201, 202, 203, 205]), st.integers(0x80, 0xBF), st.binary(max_size=80))
+@given(st.sampled_from([200, 201, 202, 203, 205, 207]), st.integers(0x80, 0xBF), st.binary(max_size=80))
 def test_no_well_framed_bytes_let_out_anything_but_a_wire_error(type_: int, first: int, body: bytes) -> None:
     body = body[: len(body) & ~3]
     try:
@@ -114,9 +135,8 @@ def test_padding_of_a_known_type_is_taken_off() -> None:
 
 
 def test_padding_of_an_unknown_type_is_kept_whatever_its_length() -> None:
-    # Transport-wide congestion control pads by one to three bytes.
-    data = bytes.fromhex("afcd0002 00000001 11220002")
-    packet = UnknownPacket(packet_type=205, count=15, body=data[4:], has_padding=True)
+    data = bytes.fromhex("afce0002 00000001 11220002")
+    packet = UnknownPacket(packet_type=206, count=15, body=data[4:], has_padding=True)
     assert decode_compound(data) == (packet,)
     assert encode_compound([packet]) == data
 
@@ -155,6 +175,13 @@ def test_a_reduced_size_packet_needs_no_report_before_it() -> None:
 def test_a_compound_that_contradicts_itself_is_refused(data: str) -> None:
     with pytest.raises(WireError):
         decode_compound(bytes.fromhex(data))
+
+
+def test_a_compound_has_only_so_many_packets() -> None:
+    goodbyes = [Goodbye()] * MAX_PACKETS
+    assert len(decode_compound(encode_compound(goodbyes))) == MAX_PACKETS
+    with pytest.raises(WireError):
+        decode_compound(encode_compound([*goodbyes, Goodbye()]))
 
 
 @pytest.mark.parametrize(

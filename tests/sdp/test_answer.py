@@ -51,7 +51,7 @@ def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
         "a=group:BUNDLE 0 1",
         "a=ice-lite",
         "a=extmap-allow-mixed",
-        "m=audio 3478 UDP/TLS/RTP/SAVPF 111 110",
+        "m=audio 3478 UDP/TLS/RTP/SAVPF 111 63 110",
         "c=IN IP4 192.0.2.1",
         "a=mid:0",
         "a=candidate:1 1 udp 2130706431 192.0.2.1 3478 typ host",
@@ -65,9 +65,14 @@ def test_the_offer_of_an_openai_client_is_answered_line_by_line() -> None:
         "a=rtcp-mux",
         "a=rtcp-rsize",
         "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
         "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+        "a=rtcp-xr:rcvr-rtt=all",
         "a=rtpmap:111 opus/48000/2",
         "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtcp-fb:111 transport-cc",
+        "a=rtpmap:63 red/48000/2",
+        "a=fmtp:63 111/111",
         "a=rtpmap:110 telephone-event/48000",
         "a=fmtp:110 0-15",
         "a=msid:voicegate audio",
@@ -357,6 +362,54 @@ def test_the_dtls_role_is_passive_unless_the_client_must_be(offered: str, ours: 
     negotiated = answered(edited(MINIMAL, ("actpass", offered)))
     assert values(audio_of(negotiated), "setup") == [ours]
     assert negotiated.is_dtls_client == is_client
+
+
+OPUS = (
+    edited(MINIMAL, ("SAVPF 0", "SAVPF 111 63 9"))
+    + "a=rtpmap:111 opus/48000/2\na=rtpmap:63 red/48000/2\na=fmtp:63 111/111\n"
+)
+
+
+def test_redundant_audio_comes_first_where_it_is_preferred() -> None:
+    assert audio_of(answered(OPUS)).formats == ("111", "63")
+    assert audio_of(answered(OPUS, attrs.evolve(LOCAL, prefers_red=True))).formats == ("63", "111")
+
+
+@pytest.mark.parametrize("name", [name for name in OFFERS if "pcmu" not in name])
+def test_nothing_that_the_client_asks_of_our_opus_is_said_back(name: str) -> None:
+    accepted = audio_of(answered(OFFERS[name]))
+    assert values(accepted, "fmtp")[0] == f"{accepted.formats[0]} minptime=10;useinbandfec=1"
+
+
+def test_feedback_is_answered_as_far_as_it_is_offered() -> None:
+    offered = ("111 nack pli", "9 transport-cc", "* nack", "111 ccm fir")
+    text = OPUS + "".join(f"a=rtcp-fb:{each}\n" for each in offered)
+    assert values(audio_of(answered(text)), "rtcp-fb") == ["111 nack"]
+    assert values(audio_of(answered(OPUS)), "rtcp-fb") == []
+
+
+def test_g722_is_answered_by_its_static_payload_type() -> None:
+    accepted = audio_of(answered(edited(MINIMAL, ("SAVPF 0", "SAVPF 0 9"))))
+    assert (accepted.formats, values(accepted, "rtpmap")) == (("9",), ["9 G722/8000"])
+
+
+def test_the_packet_time_is_answered_to_who_speaks_of_it() -> None:
+    accepted = audio_of(answered(MINIMAL + "a=ptime:50\na=maxptime:60\n"))
+    assert (values(accepted, "ptime"), values(accepted, "maxptime")) == (["40"], ["120"])
+    assert values(audio_of(answered(MINIMAL)), "ptime") == []
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        ("rcvr-rtt=all", ["rcvr-rtt=all"]),
+        ("stat-summary=loss rcvr-rtt=sender", ["rcvr-rtt=sender"]),
+        ("rcvr-rtt=all:9", []),
+        ("pkt-loss-rle", []),
+    ],
+)
+def test_round_trips_of_receivers_are_agreed_to(offered: str, said: list[str]) -> None:
+    assert values(audio_of(answered(MINIMAL + f"a=rtcp-xr:{offered}\n")), "rtcp-xr") == said
 
 
 @pytest.mark.parametrize("direction", ["sendonly", "inactive"])

@@ -1,10 +1,14 @@
 import pytest
 
 from tests.sdp.offers import MINIMAL, OFFERS, edited
+from voicegate.rtp import OpusFormat
 from voicegate.sdp import AudioParameters, OfferError, SessionDescription
 
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+TRANSPORT = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+OPUS = edited(MINIMAL, ("SAVPF 0", "SAVPF 111 63")) + "a=rtpmap:111 opus/48000/2\n"
+RED = OPUS + "a=rtpmap:63 red/48000/2\n"
 
 
 def negotiate(text: str, *codecs: str) -> AudioParameters:
@@ -25,10 +29,16 @@ def test_chromium_gets_opus() -> None:
         fmtp={"minptime": "10", "useinbandfec": "1"},
         direction="sendrecv",
         remote_ssrcs=(2098383537,),
-        extensions=((1, LEVEL), (4, MID)),
+        extensions=((1, LEVEL), (3, TRANSPORT), (4, MID)),
         telephone_event=110,
         has_rtcp_reduced_size=True,
         packet_time_ms=None,
+        max_packet_time_ms=None,
+        frame_ms=20,
+        red=63,
+        has_nack=False,
+        has_transport_cc=True,
+        opus=OpusFormat(minptime=10, useinbandfec=True),
     )
 
 
@@ -36,7 +46,9 @@ def test_firefox_gets_opus_without_an_event_codec_of_its_clock() -> None:
     audio = negotiate(OFFERS["firefox-153-audio"])
     assert (audio.codec, audio.payload_type, audio.telephone_event) == ("opus", 109, None)
     assert audio.fmtp["stereo"] == "1"
-    assert audio.extensions == ((1, LEVEL), (3, MID))
+    assert audio.opus == OpusFormat(stereo=True, useinbandfec=True)
+    assert (audio.has_transport_cc, audio.has_nack, audio.red) == (True, False, None)
+    assert audio.extensions == ((1, LEVEL), (3, MID), (7, TRANSPORT))
 
 
 def test_our_order_decides_between_codecs() -> None:
@@ -100,7 +112,77 @@ def test_header_extensions_may_stand_at_session_level() -> None:
 
 
 def test_the_packet_time_is_read() -> None:
-    assert negotiate(MINIMAL + "a=ptime:60\n").packet_time_ms == 60
+    audio = negotiate(MINIMAL + "a=ptime:60\na=maxptime:90\n")
+    assert (audio.packet_time_ms, audio.max_packet_time_ms) == (60, 90)
+
+
+@pytest.mark.parametrize(
+    ("lines", "frame_ms"),
+    [
+        ("", 20),
+        ("a=ptime:10\n", 10),
+        ("a=ptime:30\n", 20),
+        ("a=ptime:40\n", 40),
+        ("a=ptime:120\n", 60),
+        ("a=ptime:60\na=maxptime:40\n", 40),
+        ("a=maxptime:10\n", 10),
+        ("a=maxptime:60\n", 20),
+        ("a=ptime:3\n", 10),
+        ("a=ptime:0\na=maxptime:0\n", 20),
+        ("a=fmtp:111 minptime=40\n", 40),
+        ("a=fmtp:111 minptime=60\na=maxptime:20\n", 20),
+        ("a=fmtp:111 minptime=10\n", 20),
+    ],
+)
+def test_our_packets_are_as_long_as_the_client_likes_and_can_take(lines: str, frame_ms: int) -> None:
+    assert negotiate(OPUS + lines).frame_ms == frame_ms
+
+
+@pytest.mark.parametrize(
+    ("lines", "red"),
+    [
+        ("a=fmtp:63 111/111\n", 63),
+        ("a=fmtp:63 111/111/111\n", 63),
+        ("a=fmtp:63 111\n", None),
+        ("a=fmtp:63 111/0\n", None),
+        ("a=fmtp:63 0/111\n", None),
+        ("", None),
+    ],
+)
+def test_redundant_audio_is_of_one_codec(lines: str, red: int | None) -> None:
+    assert negotiate(RED + lines).red == red
+
+
+def test_redundant_audio_of_another_clock_is_not_taken() -> None:
+    assert negotiate(edited(RED, ("red/48000/2", "red/8000")) + "a=fmtp:63 111/111\n").red is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "has_nack"),
+    [
+        ("a=rtcp-fb:111 nack\n", True),
+        ("a=rtcp-fb:* nack\n", True),
+        ("a=rtcp-fb:63 nack\n", False),
+        ("a=rtcp-fb:111 nack pli\n", False),
+        ("a=rtcp-fb\na=rtcp-fb:999 nack\n", False),
+    ],
+)
+def test_packets_are_asked_for_again_where_that_is_offered(lines: str, has_nack: bool) -> None:
+    assert negotiate(OPUS + lines).has_nack == has_nack
+    assert not negotiate(edited(OPUS, ("SAVPF", "SAVP")) + lines).has_nack
+
+
+def test_the_transport_is_counted_where_both_the_number_and_the_feedback_are_offered() -> None:
+    number, feedback = f"a=extmap:3 {TRANSPORT}\n", "a=rtcp-fb:111 transport-cc\n"
+    for lines, has_both in ((number, False), (feedback, False), (number + feedback, True)):
+        audio = negotiate(OPUS + lines)
+        assert audio.has_transport_cc == has_both
+        assert audio.extensions == (((3, TRANSPORT),) if has_both else ())
+
+
+def test_g722_has_a_static_payload_type() -> None:
+    audio = negotiate(edited(MINIMAL, ("SAVPF 0", "SAVPF 0 9")), "G722", "PCMU")
+    assert (audio.codec, audio.payload_type, audio.clock_rate, audio.opus) == ("G722", 9, 8000, None)
 
 
 def test_parameters_of_other_formats_are_not_taken() -> None:

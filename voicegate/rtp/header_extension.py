@@ -5,11 +5,26 @@ length. Zero bytes between elements are padding. A block behind another profile 
 know: it is taken for one element of id 0, which RFC 8285 keeps for padding.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voicegate.errors import UsageError, WireError
+from voicegate.rtp.audio_level import AUDIO_LEVEL_URI
 
-__all__ = ["ONE_BYTE_PROFILE", "TWO_BYTE_PROFILE", "decode_elements", "encode_elements"]
+if TYPE_CHECKING:
+    from voicegate.rtp.packet import RtpPacket
+
+__all__ = [
+    "ONE_BYTE_PROFILE",
+    "TRANSPORT_SEQUENCE_URI",
+    "TWO_BYTE_PROFILE",
+    "ExtensionReader",
+    "Extensions",
+    "decode_elements",
+    "encode_elements",
+]
+
+TRANSPORT_SEQUENCE_URI: Final = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+"""What SDP calls the extension in which a sender counts its packets of all sources: 16 bits."""
 
 ONE_BYTE_PROFILE: Final = 0xBEDE
 """Announces elements with one-byte headers (RFC 8285 §4.2)."""
@@ -20,6 +35,56 @@ _TWO_BYTE_MASK: Final = 0xFFF0
 _STOP_ID: Final = 15
 """Ends a block of one-byte elements at once, whatever follows (RFC 8285 §4.2)."""
 _MAX_ONE_BYTE_VALUE: Final = 16
+
+_NO_ID: Final = -1
+_LEVEL_MASK: Final = 0x7F
+
+
+class Extensions(NamedTuple):
+    """What the header extension of one packet says that we asked for; None for what it does not say."""
+
+    level: int | None = None
+    """Decibels below the loudest possible: 0 is overload, 127 is digital silence (RFC 6464 §3)."""
+    is_voice: bool | None = None
+    """Whether the sender believes that this is speech."""
+    transport_sequence: int | None = None
+    """Which packet of all that the sender sends this is, 16 bits."""
+
+
+_NOTHING: Final = Extensions()
+
+
+class ExtensionReader:
+    """Looks up what SDP has negotiated, in each packet."""
+
+    __slots__ = ("_level_id", "_transport_id")
+
+    def __init__(self, extensions: tuple[tuple[int, str], ...]) -> None:
+        """Remember ids.
+
+        Args:
+            extensions: Ids and URIs, as negotiated; those of other extensions are passed over.
+        """
+        ids = {uri: id_ for id_, uri in extensions}
+        self._level_id = ids.get(AUDIO_LEVEL_URI, _NO_ID)
+        self._transport_id = ids.get(TRANSPORT_SEQUENCE_URI, _NO_ID)
+
+    def read(self, packet: "RtpPacket") -> Extensions:
+        """Return what a packet says; an element of the wrong length says nothing."""
+        elements = packet.extensions
+        if not elements:
+            return _NOTHING
+        level: int | None = None
+        is_voice: bool | None = None
+        transport_sequence: int | None = None
+        for id_, value in elements:
+            if id_ == self._level_id:
+                if len(value) == 1:  # as in AudioLevel, without a value made for it: this is done per packet
+                    level = value[0] & _LEVEL_MASK
+                    is_voice = value[0] > _LEVEL_MASK
+            elif id_ == self._transport_id and len(value) == 2:
+                transport_sequence = value[0] << 8 | value[1]
+        return Extensions(level, is_voice, transport_sequence)
 
 
 def decode_elements(profile: int, block: bytes) -> tuple[tuple[int, bytes], ...]:

@@ -1,13 +1,8 @@
 """RTCP packets and their compounds (RFC 3550 §6), reduced-size ones included (RFC 5506).
 
-Every packet starts with 4 bytes, here `_HEADER`:
-
-- 0: 2 bits version (2), padding bit, 5 bits count
-- 1: u8 packet type
-- 2: u16 length of what follows, in 32-bit words
-
-Types that nobody here needs (feedback, extended reports, APP) stay raw, as `UnknownPacket`. Padding of the
-known types is checked and taken off, on whichever packet of a compound it stands.
+Here are the packets of RFC 3550; feedback and extended reports have modules of their own. Types that nobody
+needs (video's feedback, APP) stay raw, as `UnknownPacket`. Padding of the known types is checked and taken
+off, on whichever packet of a compound it stands.
 """
 
 from collections.abc import Iterable
@@ -18,6 +13,10 @@ from typing import Final, Self
 import attrs
 
 from voicegate.errors import UsageError, WireError
+from voicegate.rtp.extended_report import EXTENDED_REPORT, ExtendedReport
+from voicegate.rtp.feedback import TRANSPORT_LAYER_FEEDBACK, GenericNack
+from voicegate.rtp.rtcp_header import HEADER, MAX_COUNT, PADDING_BIT, SSRC, VERSION_BITS, write_packet
+from voicegate.rtp.transport_feedback import TransportFeedback
 from voicegate.wire import Reader, Writer
 
 __all__ = [
@@ -34,19 +33,16 @@ __all__ = [
     "encode_compound",
 ]
 
-_HEADER: Final = Struct("!BBH")
-_SSRC: Final = Struct("!I")
 _SENDER_INFO: Final = Struct("!IQIII")
 _REPORT_BLOCK: Final = Struct("!IIIIII")
-
-_VERSION_BITS: Final = 0x80
-_PADDING_BIT: Final = 0x20
-_MAX_COUNT: Final = 31
 
 _SENDER_REPORT: Final = 200
 _RECEIVER_REPORT: Final = 201
 _SOURCE_DESCRIPTION: Final = 202
 _GOODBYE: Final = 203
+
+MAX_PACKETS: Final = 32
+"""Packets in a compound. A handful is usual, and whoever reads one may do something for each."""
 
 _END_OF_ITEMS: Final = 0
 CNAME: Final = 1
@@ -141,7 +137,7 @@ class SenderReport:
             )
         )
         _write_reports(body, self.reports, self.extension)
-        _write_packet(writer, _SENDER_REPORT, len(self.reports), body.finish())
+        write_packet(writer, _SENDER_REPORT, len(self.reports), body.finish())
 
 
 @attrs.frozen(kw_only=True)
@@ -156,16 +152,16 @@ class ReceiverReport:
     @classmethod
     def read(cls, reader: Reader, count: int) -> Self:
         """Take what is behind the header."""
-        (ssrc,) = reader.unpack(_SSRC)
+        (ssrc,) = reader.unpack(SSRC)
         reports = tuple(ReportBlock.read(reader) for _ in range(count))
         return cls(ssrc=ssrc, reports=reports, extension=reader.rest())
 
     def write(self, writer: Writer) -> None:
         """Append the packet."""
         body = Writer()
-        body.write(_SSRC.pack(self.ssrc))
+        body.write(SSRC.pack(self.ssrc))
         _write_reports(body, self.reports, self.extension)
-        _write_packet(writer, _RECEIVER_REPORT, len(self.reports), body.finish())
+        write_packet(writer, _RECEIVER_REPORT, len(self.reports), body.finish())
 
 
 @attrs.frozen(kw_only=True)
@@ -179,7 +175,7 @@ class SourceChunk:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Take a chunk, its end marker and the zeros up to the next 32-bit boundary."""
-        (ssrc,) = reader.unpack(_SSRC)
+        (ssrc,) = reader.unpack(SSRC)
         items = []
         while (item_type := reader.u8()) != _END_OF_ITEMS:
             items.append((item_type, reader.read(reader.u8())))
@@ -189,7 +185,7 @@ class SourceChunk:
 
     def write(self, writer: Writer) -> None:
         """Append the chunk; ``writer`` stands at a 32-bit boundary."""
-        writer.write(_SSRC.pack(self.ssrc))
+        writer.write(SSRC.pack(self.ssrc))
         for item_type, text in self.items:
             if not (_END_OF_ITEMS < item_type < 256 and len(text) < 256):
                 raise UsageError(f"source description item {item_type} of {len(text)} bytes, 255 of each fit")
@@ -214,7 +210,7 @@ class SourceDescription:
         body = Writer()
         for chunk in self.chunks:
             chunk.write(body)
-        _write_packet(writer, _SOURCE_DESCRIPTION, len(self.chunks), body.finish())
+        write_packet(writer, _SOURCE_DESCRIPTION, len(self.chunks), body.finish())
 
 
 @attrs.frozen(kw_only=True)
@@ -240,13 +236,13 @@ class Goodbye:
         """Append the packet."""
         body = Writer()
         for ssrc in self.ssrcs:
-            body.write(_SSRC.pack(ssrc))
+            body.write(SSRC.pack(ssrc))
         if self.reason is not None:
             if len(self.reason) > 255:
                 raise UsageError(f"a reason of {len(self.reason)} bytes, 255 fit")
             body.block8(self.reason)
             body.write(bytes(-len(body) % 4))
-        _write_packet(writer, _GOODBYE, len(self.ssrcs), body.finish())
+        write_packet(writer, _GOODBYE, len(self.ssrcs), body.finish())
 
 
 @attrs.frozen(kw_only=True)
@@ -263,16 +259,30 @@ class UnknownPacket:
 
     def write(self, writer: Writer) -> None:
         """Append the packet."""
-        _write_packet(writer, self.packet_type, self.count, self.body, has_padding=self.has_padding)
+        write_packet(writer, self.packet_type, self.count, self.body, has_padding=self.has_padding)
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | UnknownPacket
+_Known = (
+    SenderReport
+    | ReceiverReport
+    | SourceDescription
+    | Goodbye
+    | GenericNack
+    | TransportFeedback
+    | ExtendedReport
+)
+RtcpPacket = _Known | UnknownPacket
 
-_KNOWN: Final[dict[int, type[SenderReport | ReceiverReport | SourceDescription | Goodbye]]] = {
+_KNOWN: Final[dict[int, type[_Known]]] = {
     _SENDER_REPORT: SenderReport,
     _RECEIVER_REPORT: ReceiverReport,
     _SOURCE_DESCRIPTION: SourceDescription,
     _GOODBYE: Goodbye,
+    EXTENDED_REPORT: ExtendedReport,
+}
+_FEEDBACK: Final[dict[int, type[_Known]]] = {
+    GenericNack.FORMAT: GenericNack,
+    TransportFeedback.FORMAT: TransportFeedback,
 }
 
 
@@ -284,6 +294,8 @@ def decode_compound(data: bytes) -> tuple[RtcpPacket, ...]:
     reader = Reader(data)
     packets = [_read_packet(reader)]
     while reader.remaining:
+        if len(packets) == MAX_PACKETS:
+            raise WireError(f"more than {MAX_PACKETS} packets in an RTCP compound")
         packets.append(_read_packet(reader))
     return tuple(packets)
 
@@ -303,36 +315,28 @@ def encode_compound(packets: Iterable[RtcpPacket]) -> bytes:
 
 
 def _read_packet(reader: Reader) -> RtcpPacket:
-    first, packet_type, words = reader.unpack(_HEADER)
-    if first & 0xC0 != _VERSION_BITS:
+    first, packet_type, words = reader.unpack(HEADER)
+    if first & 0xC0 != VERSION_BITS:
         raise WireError(f"RTCP version {first >> 6}, 2 expected")
-    count = first & _MAX_COUNT
-    has_padding = bool(first & _PADDING_BIT)
+    count = first & MAX_COUNT
+    has_padding = bool(first & PADDING_BIT)
     body = reader.read(4 * words)
-    known = _KNOWN.get(packet_type)
+    known = _FEEDBACK.get(count) if packet_type == TRANSPORT_LAYER_FEEDBACK else _KNOWN.get(packet_type)
     if known is None:
         return UnknownPacket(packet_type=packet_type, count=count, body=body, has_padding=has_padding)
-    child = Reader(_without_padding(body) if has_padding else body)
+    # Transport feedback ends where its last delta does: libwebrtc fills it up to 32 bits with padding.
+    unit = 1 if known is TransportFeedback else 4
+    child = Reader(_without_padding(body, unit) if has_padding else body)
     packet = known.read(child, count)
     child.finish()
     return packet
 
 
-def _without_padding(body: bytes) -> bytes:
+def _without_padding(body: bytes, unit: int) -> bytes:
     length = body[-1] if body else 0
-    if not 0 < length <= len(body) or length % 4:
+    if not 0 < length <= len(body) or length % unit:
         raise WireError(f"{length} bytes of padding in an RTCP packet of {len(body)}")
     return body[:-length]
-
-
-def _write_packet(
-    writer: Writer, packet_type: int, count: int, body: bytes, *, has_padding: bool = False
-) -> None:
-    if not 0 <= count <= _MAX_COUNT or len(body) % 4:
-        raise UsageError(f"an RTCP packet counts to {_MAX_COUNT} and has whole 32-bit words")
-    first = _VERSION_BITS | (_PADDING_BIT if has_padding else 0) | count
-    writer.write(_HEADER.pack(first, packet_type, len(body) // 4))
-    writer.write(body)
 
 
 def _write_reports(body: Writer, reports: tuple[ReportBlock, ...], extension: bytes) -> None:

@@ -16,6 +16,7 @@ from voicegate.sdp.attribute import (
     FormatParameters,
     Group,
     MediaStreamId,
+    RtcpFeedback,
     RtpMap,
     SctpInit,
     SctpMap,
@@ -46,7 +47,10 @@ _DISCARD_PORT: Final = 9
 """Stands for "no candidate yet" (RFC 8840 §4.1.1)."""
 _NOWHERE: Final = Line("c", "IN IP4 0.0.0.0")
 _OPUS_PARAMETERS: Final = (("minptime", "10"), ("useinbandfec", "1"))
-"""What we can receive: packets from 10 ms, with forward error correction (RFC 7587 §6.1)."""
+"""What we like to receive: packets from 10 ms, with forward error correction, one channel (RFC 7587 §6.1).
+Each side says only what it wants itself, so nothing of the client's is said back (RFC 7587 §7)."""
+_MAX_PACKET_TIME_MS: Final = 120
+"""How much audio we can take in a packet: as much as Opus can put into one (RFC 7587 §6.1)."""
 _TELEPHONE_EVENTS: Final = (("0-15", None),)
 """The DTMF digits (RFC 4733 §3.2)."""
 _SPED_OPTIONS: Final = frozenset({"sped", "googspedv1", "goog-sped-v1"})
@@ -72,8 +76,10 @@ class LocalParameters:
     cname: str
     stream_id: str
     track_id: str
-    codecs: tuple[str, ...] = attrs.field(default=("opus", "PCMU", "PCMA"))
+    codecs: tuple[str, ...] = attrs.field(default=("opus", "G722", "PCMU", "PCMA"))
     """The best first."""
+    prefers_red: bool = False
+    """Whether the client should send each frame twice if it can (RFC 2198), which costs twice the bits."""
     sctp_init: bytes | None = None
     """Our INIT chunk, said if the client says its own (`offered_data`)."""
     max_message_size: int = 262_144
@@ -268,10 +274,13 @@ def _audio_body(section: MediaDescription, audio: AudioParameters, local: LocalP
     lines += [Attribute("rtcp-rsize")] if audio.has_rtcp_reduced_size else []
     lines += _repeated(section, "extmap-allow-mixed")
     lines += [Attribute("extmap", ExtensionMap(id=id_, uri=uri).encode()) for id_, uri in audio.extensions]
+    lines += _round_trip_lines(section)
     lines += _codec_lines(audio)
+    lines += _packet_time_lines(audio)
     lines += _source_lines(local) if audio.is_sending else []
-    events = () if audio.telephone_event is None else (str(audio.telephone_event),)
-    return _Body((str(audio.payload_type), *events), lines)
+    # RFC 3264 §6.1: what we like best comes first, and Chromium sends redundant audio only if that does.
+    formats = (audio.red, audio.payload_type) if local.prefers_red else (audio.payload_type, audio.red)
+    return _Body(tuple(str(each) for each in (*formats, audio.telephone_event) if each is not None), lines)
 
 
 def _data_body(section: MediaDescription, data: DataParameters, local: LocalParameters) -> _Body:
@@ -324,6 +333,16 @@ def _codec_lines(audio: AudioParameters) -> list[Attribute]:
     lines = [Attribute("rtpmap", attrs.evolve(CODECS[audio.codec], payload_type=audio.payload_type).encode())]
     if audio.codec == "opus":
         lines.append(_format_line(audio.payload_type, _OPUS_PARAMETERS))
+    for feedback, is_used in (("nack", audio.has_nack), ("transport-cc", audio.has_transport_cc)):
+        if is_used:
+            value = RtcpFeedback(payload_type=audio.payload_type, feedback=feedback)
+            lines.append(Attribute("rtcp-fb", value.encode()))
+    if audio.red is not None:
+        red = RtpMap(
+            payload_type=audio.red, encoding="red", clock_rate=audio.clock_rate, channels=audio.channels
+        )
+        twice = ((f"{audio.payload_type}/{audio.payload_type}", None),)
+        lines += [Attribute("rtpmap", red.encode()), _format_line(audio.red, twice)]
     if audio.telephone_event is not None:
         events = RtpMap(
             payload_type=audio.telephone_event, encoding="telephone-event", clock_rate=audio.clock_rate
@@ -337,6 +356,24 @@ def _codec_lines(audio: AudioParameters) -> list[Attribute]:
 
 def _format_line(payload_type: int, parameters: tuple[tuple[str, str | None], ...]) -> Attribute:
     return Attribute("fmtp", FormatParameters(format=str(payload_type), parameters=parameters).encode())
+
+
+def _packet_time_lines(audio: AudioParameters) -> list[Attribute]:
+    """Say what we would like in a packet, to those who have said so themselves: the same that we send."""
+    return [
+        *([Attribute("ptime", str(audio.frame_ms))] if audio.packet_time_ms else []),
+        *([Attribute("maxptime", str(_MAX_PACKET_TIME_MS))] if audio.max_packet_time_ms else []),
+    ]
+
+
+def _round_trip_lines(section: MediaDescription) -> list[Attribute]:
+    """Agree to let who sends no media measure the round trip, if that is offered (RFC 3611 §5.2)."""
+    return [
+        Attribute("rtcp-xr", offered)
+        for attribute in section.attributes_named("rtcp-xr")
+        for offered in (attribute.value or "").split(" ")
+        if offered in ("rcvr-rtt=all", "rcvr-rtt=sender")
+    ][:1]
 
 
 def _source_lines(local: LocalParameters) -> list[Attribute]:
