@@ -12,7 +12,7 @@ from array import array
 import trio
 
 import voicegate
-from voicegate.audio import SpeechStarted, SpeechStopped, VoiceDetector
+from voicegate import SpeechStarted, SpeechStopped, TurnEnded
 
 
 async def agent(call: voicegate.Call) -> None:
@@ -36,14 +36,15 @@ async def agent(call: voicegate.Call) -> None:
 
 async def tell_speech(call: voicegate.Call) -> None:
     """Turn the user's voice into events."""
-    detector = VoiceDetector(sample_rate=call.sample_rate)
-    async for frame in call.audio_in:
-        ms = frame.position * 1000 // frame.sample_rate
-        match detector.handle_frame(frame.pcm):
-            case SpeechStarted():
+    call.detect_speech()
+    async for event in call.events:
+        match event:
+            case SpeechStarted(position_ms=ms):
                 await call.send(json.dumps({"type": "speech_started", "at_ms": ms}))
-            case SpeechStopped():
+            case SpeechStopped(position_ms=ms):
                 await call.send(json.dumps({"type": "speech_stopped", "at_ms": ms}))
+            case TurnEnded(position_ms=ms):
+                await call.send(json.dumps({"type": "turn_ended", "at_ms": ms}))
             case _:
                 pass
 

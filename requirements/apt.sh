@@ -16,6 +16,7 @@ need util-linux unshare
 need gcc gcc
 need golang-go go
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+[ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
 ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
 [ -z "$missing" ] && exit 0
 sudo=""

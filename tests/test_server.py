@@ -2,6 +2,7 @@
 
 import gc
 import os
+from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
@@ -177,6 +178,21 @@ async def test_every_route_that_an_operator_reads_answers() -> None:
             assert 'voicegate_relay_batch_size_bucket{le="+Inf"}' in metrics
             assert 'voicegate_relay_queueing_seconds_bucket{le="+Inf"}' in metrics
             assert "heartbeats" not in metrics
+
+
+async def test_garbage_is_collected_when_no_frame_is_due_where_the_process_is_ours() -> None:
+    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0")
+    with trio.fail_after(240):
+        for owns_process in (True, False):
+            async with trio.open_nursery() as nursery:
+                server = await nursery.start(
+                    partial(voicegate.serve, None, config, owns_process=owns_process)
+                )
+                assert gc.isenabled() is not owns_process
+                metrics = (await fetch(f"{server.url}metrics")).text
+                assert ("voicegate_gc_pause_ms" in metrics) is owns_process
+                nursery.cancel_scope.cancel()
+            assert gc.isenabled()
 
 
 async def test_a_client_with_too_many_calls_that_never_came_about_is_refused_with_429() -> None:

@@ -53,6 +53,8 @@ def serve_command(
     tls_key: Path | None = None,
     advertise: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     relay_workers: int | None = None,
+    workers: int | None = None,
+    uplink: Literal["fast", "accurate"] | None = None,
     agent: str | None = None,
     config: Path | None = None,
     log_level: Literal["debug", "info", "warning", "error"] = "info",
@@ -67,6 +69,8 @@ def serve_command(
         tls_key: A PEM file, if the key isn't in the same.
         advertise: IP[:PORT] that answers give to clients, when it is not what the relay is bound to.
         relay_workers: Processes that share the relay's public addresses [1].
+        workers: Processes that share the calls, each on a core of its own [1].
+        uplink: Whether agents hear received audio at once, or as complete as it gets [fast].
         agent: echo, parrot or package.module:function [parrot].
         config: A TOML file with the same settings and more; options win over it.
         log_level: How much is logged.
@@ -82,6 +86,8 @@ def serve_command(
         "tls_key": tls_key,
         "advertise": advertise,
         "relay_workers": relay_workers,
+        "workers": workers,
+        "uplink": uplink,
         "agent": agent,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -97,7 +103,7 @@ async def _serve(config: Config) -> None:
         from voicegate.server import serve
 
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(partial(serve, None, config))
+            server = await nursery.start(partial(serve, None, config, owns_process=True))
             _greet(server, config)
             async for _ in signals:
                 nursery.cancel_scope.cancel()

@@ -170,6 +170,14 @@ class Config:
         default=65_536, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
     )
     """Clients that one of them can tell apart; several for each call."""
+    workers: int = attrs.field(
+        default=1, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
+    )
+    """Processes that share the calls, as many as there are cores for them. One: this process itself."""
+    uplink: Literal["fast", "accurate"] = attrs.field(
+        default="fast", validator=attrs.validators.in_(("fast", "accurate"))
+    )
+    """What counts in received audio: that agents hear it at once, or that little of it is missing."""
     agent: str = attrs.field(default="parrot", validator=attrs.validators.instance_of(str))
     """``echo``, ``parrot`` or ``package.module:function``."""
     secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
@@ -177,13 +185,14 @@ class Config:
     cluster: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.lt(4096)])
     """Number of the cluster, 0 to 4095; it is part of every call id."""
     max_calls: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
-    """Calls at once; the next offer is answered with 503."""
+    """Calls at once, of all workers together; the next offer is answered with 503."""
     max_call_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))
     """The longest call."""
     max_pending_calls: int = attrs.field(default=512, validator=attrs.validators.ge(1))
-    """Calls at once that are answered but not connected: half-open handshakes; then 503."""
+    """Calls at once that are answered but not connected, of all workers together: half-open handshakes; then
+    503."""
     max_pending_calls_per_client: int = attrs.field(default=64, validator=attrs.validators.ge(1))
-    """The same for one client's IP address; then 429."""
+    """The same for one client's IP address, at each worker; then 429."""
     set_up: SetUp = attrs.field(factory=SetUp, converter=_set_up)
     """Short cuts of call set-up; a table of its own in TOML."""
     cors_origins: tuple[str, ...] = attrs.field(default=("*",), converter=_strings)
@@ -208,6 +217,9 @@ class Config:
         for address in self.advertise:
             if address.is_wildcard:
                 raise UsageError(f"advertise {address.host}: clients cannot send to a wildcard address")
+        for name in ("max_calls", "max_pending_calls"):
+            if (limit := getattr(self, name)) < self.workers:
+                raise UsageError(f"{name} {limit} cannot be shared out among {self.workers} workers")
         if len(self.secrets) > 2:
             raise UsageError("secrets: two generations at most are valid at once")
         if any(len(secret) < MIN_SECRET_BYTES for secret in self.secrets):

@@ -1,32 +1,36 @@
-"""Everything on one machine: relay process, transceiver and signalling, as one task that ends whole.
+"""Everything on one machine: relay processes, transceivers and signalling, as one task that ends whole.
 
 Layer: shell (Trio).
 """
 
-import datetime
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
 
-from voicegate.agents import load_agent
-from voicegate.call import Agent, EndCause
+from voicegate.call import Agent
 from voicegate.config import Address, Config
-from voicegate.datagram import SegmentPort
 from voicegate.directory import MemoryDirectory
-from voicegate.errors import WireError
-from voicegate.ice import Keyring
-from voicegate.observability import Metrics
+from voicegate.errors import UsageError
 from voicegate.relay import Relay, RelayConfig, run_relay
-from voicegate.sdp import Candidate, OfferError
+from voicegate.sdp import Candidate
 from voicegate.sdp.candidate import host_candidates
-from voicegate.signalling import CreatedCall, OfferRefused, serve_http
-from voicegate.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
-from voicegate.wire import hop
+from voicegate.signalling import serve_http
+from voicegate.transceiver import Transceiver
+from voicegate.transceiver.collector import Collector, open_collector
+from voicegate.worker import (
+    LocalCalls,
+    Workers,
+    make_transceiver,
+    new_transceiver_id,
+    open_port,
+    run_agent,
+    run_workers,
+)
 
 __all__ = ["Server", "serve"]
 
@@ -41,8 +45,20 @@ class Server:
     http: Address
     udp: Address
     """The relay's first public address; ``relay.public`` has all."""
-    transceiver: Transceiver
     relay: Relay
+    workers: Workers | None = None
+    """Those that have the calls; None when this process has them."""
+    _transceiver: Transceiver | None = None
+
+    @property
+    def transceiver(self) -> Transceiver:
+        """What has the calls.
+
+        Errors: UsageError when workers have them.
+        """
+        if self._transceiver is None:
+            raise UsageError("the calls are in other processes: see `Server.workers`")
+        return self._transceiver
 
     @property
     def url(self) -> str:
@@ -55,80 +71,127 @@ async def serve(
     agent: Agent | None = None,
     config: Config | None = None,
     *,
+    owns_process: bool = False,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve calls until cancelled; ``agent`` (default: the one that ``config`` names) answers each.
 
-    Errors: UsageError for an address that is taken or an agent that is not there.
+    A function given here runs in this process, and whatever it does between two awaits makes the frames of
+    all calls late. One that is named by ``config`` runs in a process of its own, unless it is a ready one.
+
+    Args:
+        agent: What answers calls.
+        config: All else.
+        owns_process: Whether this process does nothing else, so that its garbage may be collected when no
+            frame is due, as it always is in workers.
+        task_status: Told once calls can be made.
+
+    Errors: UsageError for an address that is taken or an agent that is not there, or for a function with more
+    than one worker.
     Cancellation: ends every call with its goodbyes, then the relay.
-    Resources: child processes (the relay's workers), sockets for HTTP and UDP; all gone when this returns.
+    Resources: child processes (of the relay, of workers, of agents), sockets for HTTP and UDP; all gone when
+    this returns.
     """
     config = config or Config()
-    agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
+    if agent is not None and config.workers > 1:
+        raise UsageError(
+            f"a function runs in this process, which is one worker, not {config.workers}: "
+            "name it in the configuration, as package.module:function"
+        )
     secrets = config.secrets or (os.urandom(32),)
-    hop_address = (_hop_host(config), 0)
-    limit = hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH
-    with closing(SegmentPort(hop_address, datagram_limit=limit)) as port:
-        transceiver = Transceiver(
-            port,
-            agent=agent or load_agent(config.agent),
-            keyring=Keyring(secrets),
-            transceiver_id=config.cluster << 20 | int.from_bytes(os.urandom(3), "big") >> 4,
-            max_calls=config.max_calls,
-            max_call_seconds=config.max_call_seconds,
-            max_pending_calls=config.max_pending_calls,
-            max_pending_calls_per_client=config.max_pending_calls_per_client,
-            set_up=config.set_up,
-            random=os.urandom,
-            clock=partial(datetime.datetime.now, datetime.UTC),
-        )
-        directory = MemoryDirectory()
-        directory.register(transceiver.id, port.address)
-        relay_config = RelayConfig(
-            secrets=secrets,
-            public=config.udp,
-            hop=hop_address,
-            streams=config.udp if config.tcp is None else config.tcp,
-            tls=[str(path) for path in (config.tls_certificate, config.tls_key) if path],
-            workers=config.relay_workers,
-            flow_limit=config.relay_flows,
-            transceivers=directory.transceivers(),
-        )
-        async with trio.open_nursery() as nursery:
-            relay_scope = trio.CancelScope()
-            relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
-            # From here on the relay outlives the calls, even cancelled with them: it carries their goodbyes.
-            relay_scope.shield = True
-            try:
-                transceiver.candidates = _candidates(config, relay)
-                service = _Service(transceiver, relay, agent_name=agent_name)
-                await _serve_calls(service, config, task_status)
-            finally:
-                with trio.move_on_after(FAREWELL_SECONDS, shield=True):
-                    await trio.sleep_forever()
-                relay_scope.cancel()
-
-
-async def _serve_calls(service: "_Service", config: Config, task_status: trio.TaskStatus[Server]) -> None:
+    directory = MemoryDirectory()
+    relay_config = RelayConfig(
+        secrets=secrets,
+        public=config.udp,
+        hop=(_hop_host(config), 0),
+        streams=config.udp if config.tcp is None else config.tcp,
+        tls=[str(path) for path in (config.tls_certificate, config.tls_key) if path],
+        workers=config.relay_workers,
+        flow_limit=config.relay_flows,
+    )
     async with trio.open_nursery() as nursery:
-        await nursery.start(service.transceiver.run)
-        http = await nursery.start(
+        relay_scope = trio.CancelScope()
+        relay = await nursery.start(_run_relay, relay_config, directory, relay_scope)
+        # From here on the relay outlives the calls, even cancelled with them: it carries their goodbyes.
+        relay_scope.shield = True
+        try:
+            if config.workers == 1:
+                with open_collector() if owns_process else nullcontext() as collector:
+                    await _serve_calls(agent, config, secrets, directory, relay, collector, task_status)
+            else:
+                await _serve_workers(config, secrets, directory, relay, task_status)
+        finally:
+            with trio.move_on_after(FAREWELL_SECONDS, shield=True):
+                await trio.sleep_forever()
+            relay_scope.cancel()
+
+
+async def _serve_calls(
+    agent: Agent | None,
+    config: Config,
+    secrets: Sequence[bytes],
+    directory: MemoryDirectory,
+    relay: Relay,
+    collector: Collector | None,
+    task_status: trio.TaskStatus[Server],
+) -> None:
+    """Have the calls in this process."""
+    agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
+    with closing(open_port(_hop_host(config))) as port:
+        async with trio.open_nursery() as nursery:
+            transceiver = make_transceiver(
+                port,
+                config,
+                agent=agent or await nursery.start(run_agent, config.agent),
+                secrets=secrets,
+                transceiver_id=new_transceiver_id(config.cluster),
+                collector=collector,
+            )
+            transceiver.candidates = _candidates(config, relay)
+            directory.register(transceiver.id, port.address)
+            await nursery.start(transceiver.run)
+            http = await nursery.start(
+                partial(
+                    serve_http,
+                    LocalCalls(transceiver, agent_name=agent_name, relay=relay),
+                    host=config.http.host,
+                    port=config.http.port,
+                    origins=config.cors_origins,
+                    hosts=config.hosts,
+                )
+            )
+            task_status.started(
+                Server(
+                    http=Address(*http),
+                    udp=Address(*relay.public[0]),
+                    relay=relay,
+                    transceiver=transceiver,
+                )
+            )
+
+
+async def _serve_workers(
+    config: Config,
+    secrets: Sequence[bytes],
+    directory: MemoryDirectory,
+    relay: Relay,
+    task_status: trio.TaskStatus[Server],
+) -> None:
+    """Have the calls in worker processes."""
+    async with trio.open_nursery() as nursery:
+        workers = await nursery.start(
             partial(
-                serve_http,
-                service,
-                host=config.http.host,
-                port=config.http.port,
-                origins=config.cors_origins,
-                hosts=config.hosts,
+                run_workers,
+                config,
+                secrets=secrets,
+                candidates=_candidates(config, relay),
+                hop_host=_hop_host(config),
+                directory=directory,
+                relay=relay,
             )
         )
         task_status.started(
-            Server(
-                http=Address(*http),
-                udp=Address(*service.relay.public[0]),
-                transceiver=service.transceiver,
-                relay=service.relay,
-            )
+            Server(http=workers.http, udp=Address(*relay.public[0]), relay=relay, workers=workers)
         )
 
 
@@ -171,56 +234,3 @@ def _reached(advertised: Sequence[tuple[str, int]], bound: Sequence[tuple[str, i
         same = [each for each in listening if each.is_ipv6 == address.is_ipv6] or listening
         reached |= {Address(address.host, address.port or each.port): None for each in same}
     return list(reached)
-
-
-class _Service:
-    """The transceiver and the relay, as signalling sees them."""
-
-    def __init__(self, transceiver: Transceiver, relay: Relay, *, agent_name: str) -> None:
-        self.transceiver: Final = transceiver
-        self.relay: Final = relay
-        self.agent_name: Final = agent_name
-
-    async def create_call(
-        self,
-        offer: str,
-        *,
-        session: Mapping[str, Any] | None,
-        client: str,
-        data_channel_id: int | None = None,
-    ) -> CreatedCall:
-        try:
-            call_id, answer = self.transceiver.create_call(
-                offer, metadata=session or {}, client=client, data_channel_id=data_channel_id
-            )
-        except WireError as error:
-            raise OfferRefused(str(error)) from error
-        except OfferError as error:
-            raise OfferRefused(str(error), code=error.code, param=error.param) from error
-        except TooManyPendingError as error:
-            raise OfferRefused(str(error), status=429, code="too_many_pending_calls", param=None) from error
-        except TransceiverFullError as error:
-            raise OfferRefused(str(error), status=503, code="no_capacity", param=None) from error
-        return CreatedCall(id=call_id, answer=answer)
-
-    def end_call(self, call_id: str) -> bool:
-        call = self.transceiver.find(call_id)
-        if call is None:
-            return False
-        call.end(EndCause.CLIENT_HANGUP, "the client hung up")
-        return True
-
-    def sessions(self) -> list[dict[str, Any]]:
-        return self.transceiver.describe_all()
-
-    def session(self, call_id: str) -> dict[str, Any] | None:
-        return self.transceiver.describe(call_id)
-
-    async def metrics(self) -> bytes:
-        metrics = Metrics()
-        self.transceiver.report(metrics)
-        self.relay.report(metrics)
-        return metrics.render()
-
-    def is_ready(self) -> bool:
-        return bool(self.relay.pids)

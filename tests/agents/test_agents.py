@@ -1,58 +1,74 @@
-"""The ready agents, with real voice detection and a playout queue that a test pulls by hand."""
+"""The ready agents, on a call whose slots are played by hand."""
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.channels import NoChannels
-from voicegate.agents import echo, parrot
-from voicegate.audio import PlayoutQueue
-from voicegate.call import Agent, AudioFrame, Call
+from tests.line import Line
+from voicegate.agents import echo, parrot, transcode
+from voicegate.audio import open_codec
+from voicegate.call import Agent
 from voicegate.testing import sound
 
-RATE = 48000
-FRAME = 960
+RATE = 8000
+FRAME = 320
 
 
-class Line:
-    """A call without a network: what the user says goes in, what the agent says is pulled out."""
-
-    def __init__(self) -> None:
-        self.playout = PlayoutQueue(sample_rate=RATE)
-        self.call = Call("rtc_u0_x", playout=self.playout, sample_rate=RATE, metadata={}, link=NoChannels())
-        self.position = 0
-
-    async def say(self, heard: sound.Sound) -> bytes:
-        """Speak, 20 ms at a time, and return what the agent says meanwhile."""
-        pcm = heard.pcm
-        answer = b""
-        for offset in range(0, len(pcm) - 2 * FRAME + 1, 2 * FRAME):
-            self.call.push_audio(AudioFrame(pcm[offset : offset + 2 * FRAME], RATE, self.position))
-            self.position += FRAME
-            await wait_all_tasks_blocked()
-            answer += self.playout.pull() or b""
-        return answer
-
-
-async def run(nursery: trio.Nursery, agent: Agent) -> Line:
-    line = Line()
+async def run(nursery: trio.Nursery, agent: Agent, codec: str = "PCMU") -> Line:
+    line = Line(codec)
     nursery.start_soon(agent, line.call)
     await wait_all_tasks_blocked()
     return line
 
 
-async def test_echo_says_back_each_frame_at_once(nursery: trio.Nursery) -> None:
+async def say(line: Line, heard: sound.Sound) -> bytes:
+    """Speak, 20 ms at a time, and return what the agent says meanwhile."""
+    pcm = heard.pcm
+    answer = b""
+    for offset in range(0, len(pcm) - FRAME + 1, FRAME):
+        line.hear(pcm[offset : offset + FRAME])
+        await wait_all_tasks_blocked()
+        answer += line.play(1)
+    return answer
+
+
+async def test_echo_says_back_each_packet_as_it_came(nursery: trio.Nursery) -> None:
+    line = await run(nursery, echo, "opus")
+    assert line.wanted() == "encoded"
+    for number in range(200):
+        packet = b"\xf8" + number.to_bytes(2, "big")
+        line.hear_packet(packet)
+        assert line.play_slot() == [packet]
+    nursery.cancel_scope.cancel()
+
+
+async def test_echo_does_not_fall_behind_for_ever_after_a_stall(nursery: trio.Nursery) -> None:
     line = await run(nursery, echo)
-    spoken = sound.speech_like(1.0)
-    assert await line.say(spoken) == spoken.pcm
+    for number in range(50):  # a second of voice arrives while nothing can be played
+        line.hear_packet(bytes([number]) * 160, 160)
+    assert line.play_slot() == [bytes([46]) * 160]
+    nursery.cancel_scope.cancel()
+
+
+async def test_transcode_says_back_each_frame_at_once_and_wakes_no_task(nursery: trio.Nursery) -> None:
+    line = await run(nursery, transcode)
+    spoken = sound.speech_like(1.0, rate=RATE).pcm
+    codec = open_codec("PCMU")
+    for offset in range(0, len(spoken), FRAME):
+        frame = spoken[offset : offset + FRAME]
+        line.hear(frame)
+        assert line.play_slot() == [codec.encode(frame)]
+    for _ in range(50):
+        line.hear(bytes(FRAME))
+    assert line.call.audio_out.queued_ms == 80
     nursery.cancel_scope.cancel()
 
 
 async def test_parrot_waits_for_the_end_of_the_sentence_and_says_all_of_it(nursery: trio.Nursery) -> None:
     line = await run(nursery, parrot)
-    assert await line.say(sound.silence(0.5)) == b""
-    sentence = sound.speech_like(2.0)
-    assert await line.say(sentence) == b"", "it must not talk over the user"
-    answer = await line.say(sound.silence(4.0))
+    assert not any(await say(line, sound.silence(0.5, rate=RATE)))
+    sentence = sound.speech_like(2.0, rate=RATE)
+    assert not any(await say(line, sentence)), "it must not talk over the user"
+    answer = await say(line, sound.silence(4.0, rate=RATE))
     match = sound.correlate(sentence, sound.Sound.from_pcm(answer, rate=RATE))
     assert match.peak > 0.99
     nursery.cancel_scope.cancel()
@@ -60,18 +76,20 @@ async def test_parrot_waits_for_the_end_of_the_sentence_and_says_all_of_it(nurse
 
 async def test_parrot_falls_silent_when_it_is_interrupted(nursery: trio.Nursery) -> None:
     line = await run(nursery, parrot)
-    await line.say(sound.speech_like(3.0))
-    assert await line.say(sound.silence(1.5)), "it speaks"
-    assert line.playout.queued_samples > RATE
-    await line.say(sound.speech_like(0.4, seed=7))
-    assert line.playout.queued_samples == 0
+    await say(line, sound.speech_like(3.0, rate=RATE))
+    assert any(await say(line, sound.silence(1.5, rate=RATE))), "it speaks"
+    assert line.call.audio_out.queued_ms > 1000
+    await say(line, sound.speech_like(0.4, seed=7, rate=RATE))
+    assert line.call.audio_out.queued_ms == 0
     nursery.cancel_scope.cancel()
 
 
-async def test_echo_does_not_fall_behind_for_ever_after_a_stall(nursery: trio.Nursery) -> None:
-    line = await run(nursery, echo)
-    for _ in range(50):  # a second of voice arrives while nothing can be played
-        line.call.push_audio(AudioFrame(bytes(2 * FRAME), RATE, 0))
-        await wait_all_tasks_blocked()
-    assert line.call.audio_out.queued_ms <= 80
+async def test_parrot_says_the_end_of_an_endless_sentence(nursery: trio.Nursery) -> None:
+    line = await run(nursery, parrot)
+    sentence = sound.speech_like(4.0, rate=RATE).pcm
+    for _ in range(10):
+        line.hear(sentence)
+    line.hear(bytes(2 * RATE))
+    await wait_all_tasks_blocked()
+    assert 29_000 <= line.call.audio_out.queued_ms <= 30_000
     nursery.cancel_scope.cancel()

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from voicegate.agents import echo, load_agent, parrot
+from voicegate.agents import echo, load_agent, parrot, transcode
 from voicegate.errors import UsageError
 
 
 def test_ready_agents_go_by_their_names() -> None:
     assert load_agent("echo") is echo
     assert load_agent("parrot") is parrot
+    assert load_agent("transcode") is transcode
 
 
 def test_an_agent_of_yours_goes_by_module_and_function(

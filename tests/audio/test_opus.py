@@ -2,6 +2,7 @@ import ctypes.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.audio.signals import distance_db, frames, likeness, noise, to_samples, tone, voice
 from voicegate.audio import opus
-from voicegate.audio.opus import OpusDecoder, OpusEncoder, packet_samples
+from voicegate.audio.opus import OpusDecoder, OpusEncoder, packet_samples, silent_packet
 from voicegate.errors import UsageError, WireError
 
 SPEECH = voice(2.0)
@@ -180,10 +181,23 @@ def test_quality_follows_the_bit_rate() -> None:
     assert high > 3 * low
 
 
-def test_speech_is_coded_as_speech_even_where_bits_are_plenty() -> None:
-    encoder = OpusEncoder(bitrate=76_000, inband_fec=False)
-    # Configurations below 16 have a SILK part; left to guess, libopus 1.3 takes pure CELT here.
+@pytest.mark.parametrize(
+    "settings",
+    [{"inband_fec": True, "expected_loss_percent": 15}, {"dtx": True}, {"max_playback_rate": 16000}],
+)
+def test_speech_is_coded_as_speech_where_something_needs_that(settings: dict[str, Any]) -> None:
+    encoder = OpusEncoder(**{"bitrate": 60_000, "inband_fec": False, **settings})
+    # Configurations below 16 have a SILK part.
     assert all(packet[0] >> 3 < 16 for packet in encode_all(encoder))
+
+
+@pytest.mark.parametrize("bitrate", [24_000, 32_000, 60_000])
+@pytest.mark.parametrize("settings", [{"inband_fec": False}, {"expected_loss_percent": 0}])
+def test_speech_is_coded_like_music_where_nothing_does(bitrate: int, settings: dict[str, Any]) -> None:
+    packets = encode_all(OpusEncoder(bitrate=bitrate, **settings))
+    assert all(packet[0] >> 3 >= 28 for packet in packets)
+    decoder = OpusDecoder()
+    assert likeness(SPEECH, b"".join(decoder.decode(packet) for packet in packets))[0] > 0.94
 
 
 def test_no_packet_outgrows_a_datagram() -> None:
@@ -201,16 +215,26 @@ def test_dtx_sends_nothing_in_silence_but_now_and_then() -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"sample_rate": 44100}, {"bitrate": -5}, {"complexity": 11}, {"expected_loss_percent": 101}],
+    [{"bitrate": -5}, {"complexity": 11}, {"expected_loss_percent": 101}],
 )
 def test_settings_that_libopus_does_not_know_are_our_callers_fault(setting: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="setting"):
         OpusEncoder(**setting)  # type: ignore[arg-type] # one key at a time is not seen to be no bool
 
 
-def test_a_decoder_at_a_rate_that_opus_does_not_have_is_our_callers_fault() -> None:
+@pytest.mark.parametrize("kind", [OpusEncoder, OpusDecoder])
+def test_a_rate_that_opus_does_not_have_is_our_callers_fault(
+    kind: type[OpusEncoder] | type[OpusDecoder],
+) -> None:
     with pytest.raises(UsageError, match="44100"):
-        OpusDecoder(sample_rate=44100)
+        kind(sample_rate=44100)
+
+
+@pytest.mark.parametrize("milliseconds", [5, 10, 20, 40, 60, 80, 100, 120])
+def test_a_silent_packet_is_as_long_as_wished_and_silent(milliseconds: int) -> None:
+    packet = silent_packet(milliseconds)
+    assert packet_samples(packet) == 48 * milliseconds
+    assert not to_samples(OpusDecoder().decode(packet)).any()
 
 
 def resident_bytes() -> int:

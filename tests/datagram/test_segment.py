@@ -85,3 +85,30 @@ async def test_segments_that_the_way_does_not_take_go_one_by_one() -> None:
             here.send_batch([(b"a", there.address), (b"b", there.address)])
             assert [data for data, _ in await take(there, 2)] == [b"a", b"b"]
         assert not here.errors
+
+
+@pytest.mark.parametrize("port_type", [DatagramPort, SegmentPort])
+async def test_a_run_is_what_came_in_one_piece(port_type: type[DatagramPort]) -> None:
+    with (
+        closing(SegmentPort(("127.0.0.1", 0), datagram_limit=0xFFFF)) as here,
+        closing(port_type(("127.0.0.1", 0), datagram_limit=0xFFFF)) as there,
+    ):
+        assert there.receive_run() is None
+        sent = [bytes([number]) * (30 - number % 3) for number in range(1, 101)]
+        here.send_run(sent, there.address)
+        taken: list[bytes] = []
+        runs = 0
+        while len(taken) < len(sent):
+            await there.wait_readable()
+            while (run := there.receive_run()) is not None:
+                data, size, source = run
+                assert source == here.address
+                taken += [data[at : at + size] for at in range(0, len(data), size)]
+                runs += 1
+        assert [data.rstrip(b"\0") for data in taken] == sent
+        assert runs == 2 if port_type is SegmentPort and here._sends_segments else runs == len(sent)
+        here.send_run([], there.address)
+        here.send_run([b""], there.address)
+        await there.wait_readable()
+        assert there.receive_run() == (b"", 1, here.address)
+        assert there.receive_run() is None

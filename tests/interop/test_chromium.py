@@ -56,16 +56,16 @@ async def test_speaking_over_the_parrot_stops_it(tmp_path: Path) -> None:
     is_interrupted = trio.Event()
 
     async def watched(call: voicegate.Call) -> None:
-        interrupt = call.interrupt
+        push_event = call.push_event
 
-        def note() -> voicegate.Interruption:
-            interruption = interrupt()
-            dropped_ms.append(interruption.dropped_ms)
-            if interruption.dropped_ms > 1000:
-                is_interrupted.set()
-            return interruption
+        def note(event: voicegate.CallEvent) -> None:
+            if isinstance(event, voicegate.Interrupted):
+                dropped_ms.append(event.interruption.dropped_ms)
+                if event.interruption.dropped_ms > 1000:
+                    is_interrupted.set()
+            push_event(event)
 
-        call.interrupt = note  # type: ignore[method-assign]
+        call.push_event = note  # type: ignore[method-assign]
         await voicegate.agents.parrot(call)
 
     with trio.fail_after(240):

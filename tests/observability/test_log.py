@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from voicegate.errors import UsageError
-from voicegate.observability import configure_logging, redact
+from voicegate.observability import configure_logging, log, logging_settings, redact
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,13 @@ def test_people_at_a_terminal_are_not_given_json(
     assert said.startswith("{") is not is_terminal
     assert "ready" in said
     assert "192.0.2.17" not in said
+
+
+def test_a_child_process_can_be_told_to_log_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_settings", {})
+    assert logging_settings() is None
+    configure_logging(level="debug", json=True)
+    assert logging_settings() == {"level": "debug", "json": True}
 
 
 def test_a_level_that_is_none_is_named() -> None:

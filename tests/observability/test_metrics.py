@@ -49,6 +49,45 @@ def test_a_histogram_may_have_been_counted_elsewhere_and_stand_alone() -> None:
     assert (read["voicegate_sizes_count", ()], read["voicegate_sizes_sum", ()]) == (7, 50)
 
 
+def test_what_other_processes_count_is_told_apart_by_a_label() -> None:
+    scrapes = {}
+    for worker, waited in (("0", 0.5), ("1", 3.0)):
+        metrics = Metrics()
+        metrics.gauge("calls", "Calls now", 2)
+        metrics.counter("drops", "Dropped", {"late": 3}, label="reason")
+        histogram = Histogram([1])
+        histogram.observe(waited)
+        metrics.histogram("wait_seconds", "Waited", histogram)
+        scrapes[worker] = metrics.render()
+    merged = Metrics()
+    merged.gauge("workers", "Workers", 2)
+    for worker, text in scrapes.items():
+        merged.include(text, label="worker", value=worker)
+    whole = merged.render().decode()
+    assert (
+        whole.count("# TYPE voicegate_calls gauge\n")
+        == whole.count("# HELP voicegate_calls Calls now\n")
+        == 1
+    )
+    assert whole.count("# TYPE voicegate_drops_total counter\n") == 1
+    assert whole.count("# TYPE voicegate_wait_seconds histogram\n") == 1
+    read = scrape(merged)
+    assert read["voicegate_workers", ()] == 2
+    for worker, count in (("0", 1), ("1", 0)):
+        assert read["voicegate_calls", (("worker", worker),)] == 2
+        assert read["voicegate_drops_total", (("reason", "late"), ("worker", worker))] == 3
+        assert read["voicegate_wait_seconds_bucket", (("le", "1"), ("worker", worker))] == count
+        assert read["voicegate_wait_seconds_count", (("worker", worker),)] == 1
+
+
+def test_nothing_to_include_changes_nothing() -> None:
+    metrics = Metrics()
+    metrics.gauge("calls", "Calls now", 1)
+    before = metrics.render()
+    metrics.include(b"", label="worker", value="0")
+    assert metrics.render() == before
+
+
 @given(st.lists(st.floats(0, 1000), max_size=50))
 def test_buckets_are_what_counting_gives(values: list[float]) -> None:
     bounds = (0.01, 1.0, 10.0, 500.0)

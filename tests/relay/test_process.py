@@ -16,7 +16,8 @@ from trio.testing import memory_stream_pair
 
 from tests.relay.checks import DTLS, MEDIA, SECRET, check, foreign_check, success
 from tests.relay.peers import Peer, connect, open_peer
-from voicegate.relay.control import ControlChannel, RelayConfig, WorkerConfig, decode_rows
+from voicegate.child.channel import ControlChannel
+from voicegate.relay.control import RelayConfig, WorkerConfig, decode_rows
 from voicegate.relay.counter import Count, DropReason, RelayStatistics
 from voicegate.relay.process import run_worker
 from voicegate.relay.recovery import flow_key

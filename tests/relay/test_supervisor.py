@@ -135,7 +135,7 @@ async def test_a_killed_worker_is_replaced_on_the_same_addresses_and_calls_go_on
 
 
 async def test_one_process_waits_to_take_the_place_of_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voicegate.relay.reserve._RESERVE_DELAY", 0.0)
+    monkeypatch.setattr("voicegate.child.reserve._RESERVE_DELAY", 0.0)
     with open_peer() as client, open_peer() as transceiver:
         async with open_relay(listing(transceiver, workers=2)) as relay:
             for number in (3, 4):
@@ -149,7 +149,7 @@ async def test_one_process_waits_to_take_the_place_of_a_dead_one(monkeypatch: py
 
 
 async def test_the_death_of_the_process_that_waits_is_overcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voicegate.relay.reserve._RESERVE_DELAY", 0.0)
+    monkeypatch.setattr("voicegate.child.reserve._RESERVE_DELAY", 0.0)
     async with open_relay() as relay:
         await wait_until(lambda: len(children()) == 2)
         (waiting,) = children() - set(relay.pids)
@@ -159,7 +159,7 @@ async def test_the_death_of_the_process_that_waits_is_overcome(monkeypatch: pyte
 
 
 async def test_the_others_do_not_notice_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voicegate.relay.keeper._LAST_BACK_OFF", 0.0)
+    monkeypatch.setattr("voicegate.child.keeper._LAST_BACK_OFF", 0.0)
     with ExitStack() as stack:
         transceiver = stack.enter_context(open_peer())
         async with open_relay(listing(transceiver, workers=2)) as relay:
@@ -286,7 +286,7 @@ async def test_a_worker_that_hangs_is_replaced_and_its_figures_stay(monkeypatch:
             await connect(client, transceiver, relay.public[0])
             os.kill(relay.pids[0], signal.SIGSTOP)
             # Only now, since a worker that was stopped shows no life however short the time.
-            monkeypatch.setattr("voicegate.relay.keeper._HEARTBEAT_INTERVAL", 0.01)
+            monkeypatch.setattr("voicegate.child.keeper._HEARTBEAT_INTERVAL", 0.01)
             assert relay.statistics().counts["packets_to_clients"] == 1
             await wait_until(lambda: bool(logs))
             monkeypatch.undo()
@@ -297,8 +297,8 @@ async def test_a_worker_that_hangs_is_replaced_and_its_figures_stay(monkeypatch:
 
 
 async def test_while_there_is_no_worker_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voicegate.relay.keeper._FIRST_BACK_OFF", 60.0)
-    monkeypatch.setattr("voicegate.relay.keeper._LAST_BACK_OFF", 60.0)
+    monkeypatch.setattr("voicegate.child.keeper._FIRST_BACK_OFF", 60.0)
+    monkeypatch.setattr("voicegate.child.keeper._LAST_BACK_OFF", 60.0)
     async with open_relay() as relay:
         kill_and_see_dead(relay.pids[0])
         await wait_until(partial(has_started, relay, 2))
@@ -315,8 +315,8 @@ async def test_while_there_is_no_worker_nobody_waits_for_it(monkeypatch: pytest.
 async def test_only_deaths_in_a_row_make_a_pause_and_a_longer_one(
     steady_after: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voicegate.relay.keeper._STEADY_AFTER", steady_after)
-    monkeypatch.setattr("voicegate.relay.keeper._FIRST_BACK_OFF", 0.01)
+    monkeypatch.setattr("voicegate.child.keeper._STEADY_AFTER", steady_after)
+    monkeypatch.setattr("voicegate.child.keeper._FIRST_BACK_OFF", 0.01)
     with structlog.testing.capture_logs() as logs:
         async with open_relay() as relay:
             for number in (2, 3, 4):
@@ -353,7 +353,7 @@ def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 async def test_a_worker_that_never_gets_ready_is_reported_and_gone(
     script: str, fault: str, impostor: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voicegate.relay.keeper._START_DEADLINE", 0.5)
+    monkeypatch.setattr("voicegate.child.keeper._START_DEADLINE", 0.5)
     impostor(script)
     with trio.fail_after(120), pytest.raises(UsageError, match=fault):
         await run_relay(CONFIG)

@@ -46,23 +46,23 @@ class MemoryService:
         self.calls[call_id] = {"id": call_id, "state": "connected", "cause": None, "phases": {"offer": 1.5}}
         return CreatedCall(id=call_id, answer=offer)
 
-    def end_call(self, call_id: str) -> bool:
+    async def end_call(self, call_id: str) -> bool:
         call = self.calls.get(call_id)
         if call is None or call["state"] == "ended":
             return False
         call |= {"state": "ended", "cause": "client_hung_up"}
         return True
 
-    def sessions(self) -> Sequence[Mapping[str, JSON]]:
+    async def sessions(self) -> Sequence[Mapping[str, JSON]]:
         return list(self.calls.values())
 
-    def session(self, call_id: str) -> Mapping[str, JSON] | None:
+    async def session(self, call_id: str) -> Mapping[str, JSON] | None:
         return self.calls.get(call_id)
 
     async def metrics(self) -> bytes:
         return b"voicegate_calls 1\n"
 
-    def is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return self.ready
 
 

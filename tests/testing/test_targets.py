@@ -39,6 +39,13 @@ WITHOUT_TARGET = {
         ),
         "a piece of decode_compound",
     ),
+    **dict.fromkeys(
+        (
+            f"rtp.extended_report.{name}.read"
+            for name in ("DelayReport", "ReceiverReferenceTime", "StatisticsSummary")
+        ),
+        "a piece of ExtendedReport",
+    ),
 }
 
 

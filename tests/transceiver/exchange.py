@@ -40,11 +40,15 @@ class MemoryPort:
     async def wait_readable(self) -> None:
         await self._has_arrived.wait()
 
-    def receive_batch(self) -> list[tuple[bytes, Address]]:
-        batch = list(self._arrived)
-        self._arrived.clear()
-        self._has_arrived = trio.Event()
-        return batch
+    def receive_run(self) -> tuple[bytes, int, Address] | None:
+        if not self._arrived:
+            self._has_arrived = trio.Event()
+            return None
+        data, source = self._arrived.popleft()
+        return data, len(data) or 1, source
+
+    def send_run(self, datagrams: Any, destination: Address) -> None:
+        self.send_batch([(data, destination) for data in datagrams])
 
     def send_batch(self, batch: Any) -> None:
         for data, _destination in batch:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from voicegate.call import AudioFrame
 from voicegate.config import SetUp
 from voicegate.datachannel import Message
 from voicegate.dtls import Certificate
@@ -18,6 +19,7 @@ from voicegate.sctp import SctpAssociation
 from voicegate.sdp import Candidate, LocalParameters, Negotiated, SessionDescription, answer
 from voicegate.testing.client import ClientCore, ClientState
 from voicegate.testing.link import Link
+from voicegate.transceiver.clock import SlotClock
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.event import Ended, Event, State
 from voicegate.wire import Path, Transmit
@@ -86,6 +88,9 @@ class Harness:
     """What happens to the client's datagrams; None is a loss."""
     tamper_down: Callable[[bytes], bytes | None] = attrs.field(default=lambda data: data)
     """The same for the server's."""
+    clock: SlotClock[str] = attrs.field(factory=SlotClock)
+    """What tells the core to send its frames."""
+    frame_seconds: float | None = None
 
     @classmethod
     def make(
@@ -150,7 +155,7 @@ class Harness:
             self._exchange()
             if until():
                 return
-            deadlines = [self.up.poll_timeout(), self.down.poll_timeout(), self.core.poll_timeout()]
+            deadlines = [part.poll_timeout() for part in (self.up, self.down, self.core, self.clock)]
             deadlines += [self.client.poll_timeout()] if self.is_client_alive else []
             due = min((deadline for deadline in deadlines if deadline is not None), default=inf)
             if due > end:
@@ -227,15 +232,25 @@ class Harness:
     def drain(self) -> None:
         """Take what the core has to say to where it belongs."""
         while (transmit := self.core.poll_transmit()) is not None:
-            self.sent.append((self.now, transmit))
-            if transmit.path != self.path:
-                self.strays.append(transmit)
-            elif (tampered := self.tamper_down(transmit.data)) is not None:
-                self.down.send(tampered, now=self.now)
+            self.send(transmit)
         while (frame := self.core.poll_audio()) is not None:
+            assert isinstance(frame, AudioFrame)
             self.heard += frame.pcm
         while (event := self.core.poll_event()) is not None:
             self.events.append(event)
+        if self.frame_seconds != self.core.frame_seconds:
+            self.frame_seconds = self.core.frame_seconds
+            self.clock.leave("call")
+            if self.frame_seconds is not None:
+                self.clock.join("call", frame_seconds=self.frame_seconds, now=self.now)
+
+    def send(self, transmit: Transmit) -> None:
+        """Put a datagram of the core's on the network."""
+        self.sent.append((self.now, transmit))
+        if transmit.path != self.path:
+            self.strays.append(transmit)
+        elif (tampered := self.tamper_down(transmit.data)) is not None:
+            self.down.send(tampered, now=self.now)
 
     def _exchange(self) -> None:
         while (data := self.client.poll_transmit()) is not None:
@@ -258,6 +273,11 @@ class Harness:
             self.core.handle_timeout(now=self.now)
             after = self.core.poll_timeout()
             assert after is None or after > self.now, "who wants the same deadline again spins for ever"
+        self.clock.handle_timeout(now=self.now)
+        while (frames := self.clock.poll_frames()) is not None:
+            for packet in self.core.next_packets(missed=frames.missed, now=self.now):
+                assert self.core.path is not None
+                self.send(Transmit(packet, self.core.path))
         deadline = self.client.poll_timeout()
         if self.is_client_alive and deadline is not None and deadline <= self.now:
             self.client.handle_timeout(now=self.now)

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import AsyncIterator
 from contextlib import closing
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -11,17 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from tests.transceiver.exchange import CLIENT_HOST, Exchange, MemoryPort, sleep
-from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, Harness, seeded
+from tests.transceiver.exchange import CLIENT_HOST, Caller, Exchange, MemoryPort, sleep
+from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, RELAY, Harness, seeded
 from voicegate.call import EndCause
 from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
 from voicegate.ice import Keyring
+from voicegate.observability import Metrics
 from voicegate.sdp import Candidate
 from voicegate.testing.client import ClientCore, ClientState
 from voicegate.transceiver import Transceiver
+from voicegate.transceiver.collector import open_collector
 from voicegate.transceiver.engine import Engine
 from voicegate.wire import Path, hop
+from voicegate.wire.path import Address
 
 LIMIT = hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH
 
@@ -159,7 +163,7 @@ def test_any_hop_datagram_is_survived(datagrams: list[bytes]) -> None:
     port = MemoryPort()
     engine = Engine(port)  # type: ignore[arg-type] # it has what the engine asks of a port
     for data in datagrams:
-        assert engine._dispatch(data, ("127.0.0.1", 1), 0.0) is None
+        engine._take_run(data, len(data) or 1, ("127.0.0.1", 1), 0.0)
     assert sum(engine.drops.values()) <= len(datagrams)
     assert set(engine.footprint.values()) == {0}
 
@@ -181,7 +185,8 @@ async def test_a_new_call_from_the_same_address_takes_its_path_over(
     assert exchange.transceiver.engine.footprint["paths"] == 1
     # The old one's consent runs out; the path is not its own any more.
     assert (await exchange.wait_for_end(first))["cause"] == "consent_expired"
-    assert exchange.transceiver.engine.footprint == {"ufrags": 1, "paths": 1, "sessions": 1, "deadlines": 1}
+    footprint = exchange.transceiver.engine.footprint
+    assert footprint == dict.fromkeys(("ufrags", "paths", "sessions", "frames", "deadlines"), 1)
     before = exchange.describe(second)["counters"]["audio_packets_in"]
     await trio.sleep(1)
     assert exchange.describe(second)["counters"]["audio_packets_in"] - before >= 49
@@ -236,17 +241,222 @@ async def test_a_path_that_another_call_took_comes_back_with_the_next_check(
     exchange.scope.cancel()
 
 
-async def test_the_schedule_holds_a_call_a_few_times_at_most(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_the_schedule_holds_each_call_once(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     exchange = await Exchange.open(nursery, sleep)
     callers = [exchange.call() for _ in range(3)]
     for caller in callers:
         await caller.wait_for(ClientState.CONNECTED)
     for _ in range(5):
         await trio.sleep(1)
-        # What a call's first watchdogs left behind is passed over when its time comes.
-        assert exchange.transceiver.engine.footprint["deadlines"] <= 3 * 8
+        footprint = exchange.transceiver.engine.footprint
+        assert (footprint["frames"], footprint["deadlines"]) == (3, 3)
     exchange.scope.cancel()
     await exchange.wait_for_end(callers[-1])
     assert exchange.is_empty
+
+
+# Runs of segments
+
+
+def rtp(caller: Caller, *, payload: bytes = bytes(160)) -> bytes:
+    """Make a hop datagram with the next packet of a client's voice."""
+    media = caller.core.media
+    assert media is not None
+    assert media._srtp is not None
+    packet = media._srtp.protect_rtp(media._sender.next_packet(payload, samples=160, now=trio.current_time()))
+    return hop.encode(hop.HopType.DATA, host=CLIENT_HOST, port=caller.number, payload=packet)
+
+
+async def connected(exchange: Exchange, count: int) -> list[Caller]:
+    callers = [exchange.call() for _ in range(count)]
+    for caller in callers:
+        await caller.wait_for(ClientState.CONNECTED)
+    await trio.sleep(0.1)
+    for caller in callers:
+        caller.is_alive = False
+        caller.receive(b"")
+    await trio.sleep(0.1)
+    return callers
+
+
+def packets_in(exchange: Exchange, callers: list[Caller]) -> list[int]:
+    return [exchange.describe(caller)["counters"]["audio_packets_in"] for caller in callers]
+
+
+def taken(exchange: Exchange, run: bytes, size: int) -> None:
+    exchange.transceiver.engine._take_run(run, size, RELAY, trio.current_time())
+
+
+async def test_each_segment_of_a_run_reaches_its_call(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = await connected(exchange, 3)
+    before = packets_in(exchange, callers)
+    segments = [rtp(callers[index]) for index in (0, 1, 2, 1, 0, 1)]
+    size = len(segments[0]) + 7
+    run = b"".join(segment.ljust(size, b"\0") for segment in segments[:-1]) + segments[-1]
+    taken(exchange, run, size)
+    after = packets_in(exchange, callers)
+    assert [late - early for early, late in zip(before, after, strict=True)] == [2, 3, 1]
+    assert exchange.transceiver.engine.drops == {}
+    exchange.scope.cancel()
+
+
+async def test_no_segment_reaches_into_the_next(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = await connected(exchange, 2)
+    before = packets_in(exchange, callers)
+    liar, honest = (rtp(caller) for caller in callers)
+    longer = liar[:2] + (len(liar) - 24 + 1).to_bytes(2, "big") + liar[4:]
+    taken(exchange, longer + honest, len(honest))
+    taken(exchange, rtp(callers[1]) + honest[:10], len(honest))
+    taken(exchange, rtp(callers[1]) + honest[:-1], len(honest))
+    after = packets_in(exchange, callers)
+    assert [late - early for early, late in zip(before, after, strict=True)] == [0, 3]
+    assert exchange.transceiver.engine.drops == {"malformed_hop": 3}
+    exchange.scope.cancel()
+
+
+async def test_the_same_client_address_at_another_relay_is_another_path(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    [caller] = await connected(exchange, 1)
+    before = packets_in(exchange, [caller])
+    data = rtp(caller)
+    exchange.transceiver.engine._take_run(data, len(data), ("127.0.0.1", 4001), trio.current_time())
+    assert packets_in(exchange, [caller]) == before
+    assert exchange.transceiver.engine.drops == {"no_session": 1}
+    exchange.scope.cancel()
+
+
+# Faults
+
+
+@pytest.mark.parametrize("where", ["handle_rtp", "next_packets"])
+async def test_a_fault_of_ours_on_the_fast_way_ends_its_call_only(
+    where: str, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    bad, good = exchange.call(), exchange.call()
+    for caller in (bad, good):
+        await caller.wait_for(ClientState.CONNECTED)
+    call = exchange.transceiver.find(bad.call_id)
+    assert call is not None
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    setattr(call.core.media, where, fail)
+    ended = await exchange.wait_for_end(bad)
+    assert (ended["cause"], ended["detail"]) == ("internal_error", "ZeroDivisionError('ours')")
+    await trio.sleep(1)
+    described = exchange.describe(good)
+    assert described["state"] == "connected"
+    assert described["counters"]["slots_missed"] == 0
+    exchange.scope.cancel()
+
+
+# Time
+
+
+@pytest.mark.slow
+async def test_calls_that_begin_at_once_take_turns(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = [exchange.call() for _ in range(8)]
+    for caller in callers:
+        await caller.wait_for(ClientState.CONNECTED)
+    await trio.sleep(0.1)
+    batches: list[tuple[float, int]] = []
+    send_run = exchange.port.send_run
+
+    def note(datagrams: list[bytes], destination: Address) -> None:
+        batches.append((trio.current_time(), sum(len(data) > 150 for data in datagrams)))
+        send_run(datagrams, destination)
+
+    exchange.port.send_run = note  # type: ignore[method-assign] # to see what leaves together
+    await trio.sleep(1)
+    frames = [count for _, count in batches if count]
+    assert set(frames) == {2}
+    assert sum(frames) in range(8 * 49, 8 * 51 + 1)
+    times = [at for at, count in batches if count]
+    assert [after - before for before, after in pairwise(times)] == pytest.approx([0.005] * (len(times) - 1))
+    exchange.scope.cancel()
+
+
+@pytest.mark.slow
+async def test_after_a_stall_each_call_sends_one_frame_and_the_schedule_stands(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = [exchange.call() for _ in range(4)]
+    for caller in callers:
+        await caller.wait_for(ClientState.CONNECTED)
+    await trio.sleep(1.001)
+    before = [exchange.describe(caller)["counters"] for caller in callers]
+    autojump_clock.jump(0.2)
+    await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(0.0001)
+    after = [exchange.describe(caller)["counters"] for caller in callers]
+    for early, late in zip(before, after, strict=True):
+        assert late["audio_packets_out"] - early["audio_packets_out"] == 1
+        assert late["slots_missed"] - early["slots_missed"] == 9
+    await trio.sleep(1)
+    for early, late in zip(after, [exchange.describe(caller)["counters"] for caller in callers], strict=True):
+        assert late["audio_packets_out"] - early["audio_packets_out"] == 50
+        assert late["slots_missed"] == early["slots_missed"]
+    exchange.scope.cancel()
+
+
+async def test_lateness_is_measured_for_each_call_and_for_all(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    callers = [exchange.call() for _ in range(2)]
+    for caller in callers:
+        await caller.wait_for(ClientState.CONNECTED)
+    await trio.sleep(1)
+    assert exchange.describe(callers[0])["lateness_ms"] == {"p50": 0.0, "p99": 0.0, "max": 0.0}
+    # Each has a frame 12 ms late; virtual time stands still while it is handled.
+    send_run = exchange.port.send_run
+
+    def dawdle(datagrams: list[bytes], destination: Address) -> None:
+        send_run(datagrams, destination)
+        if any(len(data) > 150 for data in datagrams) and len(dawdled) < 2:
+            dawdled.append(trio.current_time())
+            autojump_clock.jump(0.012)
+
+    dawdled: list[float] = []
+    exchange.port.send_run = dawdle  # type: ignore[method-assign] # time is what it lacks
+    await trio.sleep(1)
+    lateness = exchange.transceiver.engine.lateness
+    assert lateness.longest == pytest.approx(0.012, abs=0.008)
+    assert 2 <= sum(lateness.counts[1:]) <= 6
+    assert max(exchange.describe(caller)["lateness_ms"]["max"] for caller in callers) >= 12.0
+    metrics = Metrics()
+    exchange.transceiver.report(metrics)
+    text = metrics.render().decode()
+    assert f"voicegate_frame_lateness_ms_count {float(sum(lateness.counts))}" in text
+    assert 'voicegate_calls_audio_ms_bucket{figure="jitter"' in text
+    exchange.scope.cancel()
+
+
+@pytest.mark.slow
+async def test_garbage_is_collected_between_slots_when_the_process_is_ours(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    with open_collector() as collector:
+        exchange = await Exchange.open(nursery, sleep, collector=collector)  # type: ignore[arg-type] # no limit
+        caller = exchange.call()
+        await caller.wait_for(ClientState.CONNECTED)
+        for _ in range(5000):
+            garbage: list[object] = []
+            garbage.append(garbage)
+        await trio.sleep(0.1)
+        assert collector.collected["young"] >= 4900
+        metrics = Metrics()
+        exchange.transceiver.report(metrics)
+        assert 'voicegate_gc_pause_ms_count{kind="young"}' in metrics.render().decode()
+        exchange.scope.cancel()
+        await exchange.wait_for_end(caller)

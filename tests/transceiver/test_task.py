@@ -1,6 +1,8 @@
 """The life of a call, and all the ways in which it ends."""
 
+import gc
 from collections.abc import Callable
+from weakref import ReferenceType, ref
 
 import pytest
 import trio
@@ -303,3 +305,27 @@ async def test_a_call_tells_what_it_is_at_every_stage(
     ended = await exchange.wait_for_end(caller)
     await trio.sleep(5)
     assert exchange.describe(caller) == ended, "what is remembered does not go on"
+
+
+async def test_an_ended_call_leaves_nothing_to_collect(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    calls: list[ReferenceType[Call]] = []
+
+    async def leave(call: Call) -> None:
+        calls.append(ref(call))
+        await call.events.receive()
+
+    exchange = await Exchange.open(nursery, leave)
+    gc.collect()
+    gc.disable()
+    try:
+        caller = exchange.call(has_data=True)
+        active = ref(exchange.transceiver.find(caller.call_id))
+        await exchange.wait_for_end(caller)
+        await trio.testing.wait_all_tasks_blocked()
+        assert active() is None
+        assert calls[0]() is None
+    finally:
+        gc.enable()
+    exchange.scope.cancel()

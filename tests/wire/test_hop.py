@@ -69,3 +69,20 @@ def test_a_payload_that_the_length_cannot_say_is_refused() -> None:
     assert hop.decode(hop.encode(0, host=bytes(16), port=1, payload=bytes(0xFFFF))).payload == bytes(0xFFFF)
     with pytest.raises(UsageError, match="65536 bytes"):
         hop.encode(0, host=bytes(16), port=1, payload=bytes(0x10000))
+
+
+@given(host=st.binary(min_size=16, max_size=16), port=st.integers(0, 0xFFFF), is_stream=st.booleans())
+def test_the_clients_key_stands_for_it_in_every_header(host: bytes, port: int, is_stream: bool) -> None:
+    key = hop.client_key(host=host, port=port, is_stream=is_stream)
+    datagram = hop.encode_data(key, b"packet")
+    assert datagram == hop.encode(
+        hop.HopType.DATA, host=host, port=port, payload=b"packet", is_stream=is_stream
+    )
+    assert hop.SHORT_HEADER.unpack_from(datagram) == (hop.DATA_MAGIC, 6, key)
+    assert hop.SHORT_HEADER.size == hop.HEADER_LENGTH
+
+
+def test_only_a_packet_of_a_client_begins_like_one() -> None:
+    for type_ in hop.HopType:
+        magic, _length, _key = hop.SHORT_HEADER.unpack(hop.encode(type_, host=bytes(16), port=1))
+        assert (magic == hop.DATA_MAGIC) == (type_ is hop.HopType.DATA)

@@ -6,5 +6,6 @@ Layer: shell (Trio).
 from voicegate.agents.base import load_agent
 from voicegate.agents.echo import echo
 from voicegate.agents.parrot import parrot
+from voicegate.agents.transcode import transcode
 
-__all__ = ["echo", "load_agent", "parrot"]
+__all__ = ["echo", "load_agent", "parrot", "transcode"]

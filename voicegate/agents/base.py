@@ -6,16 +6,19 @@ from typing import cast
 
 from voicegate.agents.echo import echo
 from voicegate.agents.parrot import parrot
+from voicegate.agents.transcode import transcode
 from voicegate.call import Agent
 from voicegate.errors import UsageError
 
 __all__ = ["load_agent"]
 
-_READY: dict[str, Agent] = {"echo": echo, "parrot": parrot}
+_READY: dict[str, Agent] = {"echo": echo, "parrot": parrot, "transcode": transcode}
 
 
 def load_agent(name: str) -> Agent:
-    """Return a ready agent (``echo``, ``parrot``) or the function that ``package.module:function`` names.
+    """Return a ready agent, or the function that ``package.module:function`` names.
+
+    Ready are ``echo``, ``parrot`` and ``transcode``.
 
     Errors: UsageError, saying what is wrong with the name.
     """

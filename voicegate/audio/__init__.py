@@ -1,4 +1,4 @@
-"""Sound: Opus and G.711, the queue that plays out, the buffer that orders what arrives, speech detection.
+"""Sound: codecs, resampling, the queue that plays out, the buffer that orders what arrives, speech detection.
 
 PCM is 16-bit signed little-endian mono `bytes` everywhere, and a frame is 20 ms of it. C gets the samples as
 they lie in memory, so the machine has to be little-endian too, as are all that the libraries have wheels for.
@@ -6,16 +6,28 @@ they lie in memory, so the machine has to be little-endian too, as are all that 
 Layer: core (sans-IO).
 """
 
-from voicegate.audio.codec import Codec, OpusCodec, open_codec
+from voicegate.audio.codec import Codec, CodecSettings, OpusCodec, open_codec
 from voicegate.audio.g711 import G711Codec
+from voicegate.audio.g722 import G722Codec
 from voicegate.audio.opus import OpusDecoder, OpusEncoder, packet_samples
 from voicegate.audio.playout import PlayoutQueue
 from voicegate.audio.receive import Lost, ReceiveBuffer, Received, ReceiveStatistics
-from voicegate.audio.voice import SpeechStarted, SpeechStopped, VoiceDetector
+from voicegate.audio.resample import SAMPLE_RATES, Resampler
+from voicegate.audio.turn import (
+    SpeechModel,
+    SpeechStarted,
+    SpeechStopped,
+    TurnDetector,
+    TurnEnded,
+    TurnModel,
+)
+from voicegate.audio.voice import VoiceDetector
 
 __all__ = [
     "Codec",
+    "CodecSettings",
     "G711Codec",
+    "G722Codec",
     "Lost",
     "OpusCodec",
     "OpusDecoder",
@@ -24,8 +36,14 @@ __all__ = [
     "ReceiveBuffer",
     "ReceiveStatistics",
     "Received",
+    "Resampler",
+    "SAMPLE_RATES",
+    "SpeechModel",
     "SpeechStarted",
     "SpeechStopped",
+    "TurnDetector",
+    "TurnEnded",
+    "TurnModel",
     "VoiceDetector",
     "open_codec",
     "packet_samples",

@@ -23,14 +23,15 @@ MIN_BITRATE: Final = 6_000
 MAX_BITRATE: Final = 510_000
 """What Opus can do (RFC 7587 §6.1)."""
 
-_ASSUMED_LOSS: Final = 0.02
 _RISE: Final = 0.5
 """The part of a report above the smoothed loss that counts at once."""
 _FORGETTING_SECONDS: Final = 15.0
 """After which a third of a loss is left: three reports of a browser."""
 
-_FEC_LOSS: Final = (0.005, 0.01)
-"""Of the smoothed loss: FEC ends below the first and begins at the second; so with the next pairs."""
+_FEC_LOSS: Final = (0.03, 0.05)
+"""Of the smoothed loss: FEC ends below the first and begins at the second; so with the next pairs.
+
+Below, the copies cost more in quality, and in processor time, than they save (docs/adr/0016)."""
 _HEAVY_LOSS: Final = (0.05, 0.10)
 _QUEUE_SECONDS: Final = (0.10, 0.25)
 
@@ -93,10 +94,10 @@ class Adaptation:
         self._asked = asked
         self._has_red = has_red
         self._bitrate = min(max(min(bitrate, limit), MIN_BITRATE), MAX_BITRATE)
-        self._loss = _ASSUMED_LOSS
+        self._loss = 0.0
         self._reported_at: float | None = None
         self._base_round_trip: float | None = None
-        self._has_fec = asked.useinbandfec
+        self._has_fec = False
         self._is_heavy = False
         self._is_queueing = False
         self.settings: EncoderSettings = self._settle()
@@ -123,9 +124,11 @@ class Adaptation:
         return settings
 
     def _note_loss(self, fraction_lost: float, now: float) -> None:
-        if fraction_lost >= self._loss:
+        if self._reported_at is None:
+            self._loss = fraction_lost
+        elif fraction_lost >= self._loss:
             self._loss += (fraction_lost - self._loss) * _RISE
-        elif self._reported_at is not None:
+        else:
             kept = exp((self._reported_at - now) / _FORGETTING_SECONDS)
             self._loss = fraction_lost + (self._loss - fraction_lost) * kept
         self._reported_at = now

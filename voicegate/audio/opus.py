@@ -19,7 +19,15 @@ from typing import Any, Final, NamedTuple
 from voicegate.audio.pcm import SAMPLE_BYTES
 from voicegate.errors import UsageError, WireError
 
-__all__ = ["CLOCK_RATE", "MAX_PACKET_MS", "OpusDecoder", "OpusEncoder", "packet_samples"]
+__all__ = [
+    "CLOCK_RATE",
+    "MAX_PACKET_MS",
+    "OpusDecoder",
+    "OpusEncoder",
+    "packet_samples",
+    "require_library",
+    "silent_packet",
+]
 
 CLOCK_RATE: Final = 48000
 """RTP timestamps of Opus count at 48 kHz whatever the sampling rate (RFC 7587 §4.1)."""
@@ -33,16 +41,27 @@ DEFAULT_BITRATE: Final = 32_000
 DEFAULT_EXPECTED_LOSS_PERCENT: Final = 15
 """Below this, libopus 1.3 at our bit rate leaves FEC out or falls back to wide-band to afford it."""
 
+DEFAULT_COMPLEXITY: Final = 3
+"""Of 0 to 10: see docs/adr/0016-opus-complexity.md."""
+
 MAX_ENCODED_BYTES: Final = 1200
 """A packet has to fit into one datagram on any path; libopus encodes down to it."""
 
 _CHANNELS: Final = 1
 _APPLICATION_VOIP: Final = 2048
 _SIGNAL_VOICE: Final = 3001
+_SIGNAL_MUSIC: Final = 3002
+_LEAST_MUSIC_RATE: Final = 24_000
+"""Below this playback rate, SILK is the better coder at any bit rate."""
+
+# libopus' names of the audio bandwidths, by the sampling rate that they fill.
+_BANDWIDTHS: Final = ((8000, 1101), (12000, 1102), (16000, 1103), (24000, 1104))
+_FULL_BAND: Final = 1105
 
 # Audio frames in a packet are as long as the configuration number, the top five bits of the first byte, says
 # (RFC 6716 §3.1, table 2): SILK, then hybrid, then CELT.
 _FRAME_SAMPLES: Final = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
+_SILENT_FRAME: Final = b"\xff\xfe"
 _MAX_PACKET_SAMPLES: Final = CLOCK_RATE * MAX_PACKET_MS // 1000
 
 
@@ -114,45 +133,69 @@ class OpusEncoder:
     Args:
         sample_rate: 8000, 12000, 16000, 24000 or 48000 Hz.
         bitrate: bits per second on average, 6000 to 510000.
-        complexity: 0 to 10; 10 costs more than twice what 5 does and speech gains little from it.
+        complexity: 0 to 10, the more the slower.
         inband_fec: let each packet carry a coarse copy of the one before.
         expected_loss_percent: how much of the bit rate that copy may take.
         dtx: in silence, produce a packet only now and then.
+        constant_bitrate: make all packets the same size.
+        max_playback_rate: Hz that the listener can hear; nothing is spent on what is above.
 
     Errors: UsageError when libopus cannot be found or refuses a setting.
     """
 
-    __slots__ = ("__weakref__", "_encode", "_packet", "_state", "_view")
+    __slots__ = ("__weakref__", "_can_be_music", "_encode", "_packet", "_state", "_view")
 
     def __init__(
         self,
         *,
         sample_rate: int = CLOCK_RATE,
         bitrate: int = DEFAULT_BITRATE,
-        complexity: int = 5,
+        complexity: int = DEFAULT_COMPLEXITY,
         inband_fec: bool = True,
         expected_loss_percent: int = DEFAULT_EXPECTED_LOSS_PERCENT,
         dtx: bool = False,
+        constant_bitrate: bool = False,
+        max_playback_rate: int = CLOCK_RATE,
     ) -> None:
         library = _load()
-        control = library.control
         try:
             self._state = library.encoder.create_state(sample_rate, _CHANNELS, _APPLICATION_VOIP)
-            weakref.finalize(self, library.encoder.destroy, self._state)
-            for setting, value in (
-                (control.set_signal, _SIGNAL_VOICE),
-                (control.set_bitrate, bitrate),
-                (control.set_complexity, complexity),
-                (control.set_inband_fec, int(inband_fec)),
-                (control.set_packet_loss_perc, expected_loss_percent),
-                (control.set_dtx, int(dtx)),
-            ):
-                library.encoder.encoder_ctl(self._state, setting, value)
         except library.error as error:
-            raise UsageError(f"libopus refuses a setting of this encoder: {error}") from error
+            raise UsageError(f"Opus has no sample rate of {sample_rate} Hz") from error
+        weakref.finalize(self, library.encoder.destroy, self._state)
+        bandwidth = next((name for rate, name in _BANDWIDTHS if max_playback_rate <= rate), _FULL_BAND)
+        self._can_be_music = max_playback_rate >= _LEAST_MUSIC_RATE
+        self._set(set_complexity=complexity, set_max_bandwidth=bandwidth)
+        self.adjust(
+            bitrate=bitrate,
+            inband_fec=inband_fec,
+            expected_loss_percent=expected_loss_percent,
+            dtx=dtx,
+            constant_bitrate=constant_bitrate,
+        )
         self._encode = library.encode
         self._packet = ctypes.create_string_buffer(MAX_ENCODED_BYTES)
         self._view = memoryview(self._packet)
+
+    def adjust(
+        self, *, bitrate: int, inband_fec: bool, expected_loss_percent: int, dtx: bool, constant_bitrate: bool
+    ) -> None:
+        """Go on with other settings, from the next frame on and without a break in the sound.
+
+        Copies and DTX are SILK's. Where neither is wanted the sound is declared to be music, for then libopus
+        leaves SILK out: speech sounds as good in a third of the time, see docs/adr/0016-opus-complexity.md.
+
+        Errors: UsageError when libopus refuses one.
+        """
+        needs_silk = dtx or (inband_fec and expected_loss_percent > 0) or not self._can_be_music
+        self._set(
+            set_signal=_SIGNAL_VOICE if needs_silk else _SIGNAL_MUSIC,
+            set_bitrate=bitrate,
+            set_inband_fec=int(inband_fec),
+            set_packet_loss_perc=expected_loss_percent,
+            set_dtx=int(dtx),
+            set_vbr=int(not constant_bitrate),
+        )
 
     def encode(self, pcm: bytes) -> bytes:
         """Return the packet for 2.5, 5, 10, 20, 40 or 60 ms of samples; empty when DTX has nothing to send.
@@ -165,6 +208,30 @@ class OpusEncoder:
             raise UsageError(f"{len(pcm)} bytes of PCM are no Opus frame")
         # opus_encode: a packet of two bytes or less need not be transmitted.
         return self._view[:length].tobytes() if length > 2 else b""
+
+    def _set(self, **settings: int) -> None:
+        library = _load()
+        try:
+            for name, value in settings.items():
+                library.encoder.encoder_ctl(self._state, getattr(library.control, name), value)
+        except library.error as error:
+            raise UsageError(f"libopus refuses a setting of this encoder: {error}") from error
+
+
+def silent_packet(milliseconds: int) -> bytes:
+    """Return a packet of 20 ms of silence, or a multiple up to 120, or of 10 or of 5 ms.
+
+    Errors: UsageError for any other length.
+    """
+    # Full-band CELT frames, of which the first symbol says that they are silent.
+    if milliseconds in (5, 10):
+        return (b"\xe8" if milliseconds == 5 else b"\xf0") + _SILENT_FRAME
+    frames, odd = divmod(milliseconds, 20)
+    if odd or not 0 < milliseconds <= MAX_PACKET_MS:
+        raise UsageError(f"no Opus packet of {milliseconds} ms")
+    if frames == 1:
+        return b"\xf8" + _SILENT_FRAME
+    return bytes((0xFB, frames)) + frames * _SILENT_FRAME
 
 
 def packet_samples(packet: bytes) -> int:
@@ -200,6 +267,14 @@ class _Library(NamedTuple):
     error: type[Exception]
     decode: Callable[[Any, bytes | None, int, Any, int, int], int]
     encode: Callable[[Any, bytes, int, Any, int], int]
+
+
+def require_library() -> None:
+    """Load libopus now, rather than with the first encoder or decoder.
+
+    Errors: UsageError when there is none.
+    """
+    _load()
 
 
 @cache

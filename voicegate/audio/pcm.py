@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
-__all__ = ["FRAMES_PER_SECOND", "SAMPLE_BYTES", "audioop", "fade_out"]
+__all__ = ["FRAMES_PER_SECOND", "SAMPLE_BYTES", "audioop", "fade", "fade_out"]
 
 SAMPLE_BYTES: Final = 2
 FRAMES_PER_SECOND: Final = 50
@@ -24,3 +24,16 @@ def fade_out(pcm: bytes) -> bytes:
     samples = memoryview(pcm).cast("h")
     length = len(samples)
     return array("h", [sample * (length - index) // length for index, sample in enumerate(samples)]).tobytes()
+
+
+def fade(last: bytes, samples: int) -> tuple[bytes, bytes]:
+    """Make up lost samples out of the last frame, repeated at half the volume each time.
+
+    Returns:
+        The samples, and the frame that the next loss goes on with.
+    """
+    pcm = bytearray()
+    while len(pcm) < samples * SAMPLE_BYTES:
+        last = audioop.mul(last, SAMPLE_BYTES, 0.5)
+        pcm += last
+    return bytes(pcm[: samples * SAMPLE_BYTES]), last

@@ -1,105 +1,326 @@
-"""The output queue of a call: speech comes in bursts, and goes out one 20 ms frame per slot.
+"""The output queue of a call: speech comes in bursts, and goes out one frame per slot.
 
 There is no clock here: whoever keeps the time calls `PlayoutQueue.pull` once per slot.
 """
 
-from typing import Final
+from collections import deque
+from typing import Final, NamedTuple
 
-from voicegate.audio.pcm import FRAMES_PER_SECOND, SAMPLE_BYTES, fade_out
+import attrs
+
+from voicegate.audio.pcm import SAMPLE_BYTES, fade_out
 from voicegate.errors import UsageError
 
-__all__ = ["PlayoutQueue"]
+__all__ = ["Packet", "PlayedMark", "PlayoutQueue", "Speech"]
 
 CAPACITY_SECONDS: Final = 60.0
 """Synthetic speech comes faster than it is spoken; a minute of it is a long answer, and 5.8 MB at 48 kHz."""
+
+CAPACITY_PIECES: Final = 6000
+"""A minute of packets of 10 ms; marks count, too."""
+
+RESPONSES_KEPT: Final = 64
+"""Responses of which it is still known that they were cancelled: late pieces come within seconds."""
 
 FADES_PER_SECOND: Final = 200
 """An interruption fades out over 5 ms: too short to be heard as sound, too long to be heard as a click."""
 
 
+@attrs.define(eq=False)
+class Speech:
+    """One response of the agent's; without a name, all that is pushed until the queue runs empty."""
+
+    response_id: str | None
+    played_samples: int = 0
+    is_cancelled: bool = False
+
+
+class Packet(NamedTuple):
+    """A payload that needs no encoding."""
+
+    payload: bytes
+    """Empty for one that was lost: nothing is sent for so long."""
+    ticks: int
+    """Its length on the RTP clock."""
+
+
+class PlayedMark(NamedTuple):
+    """Everything before a mark has been pulled."""
+
+    name: str
+    played_samples: int
+    """Of the speech before it."""
+
+
+@attrs.define(eq=False)
+class _Samples:
+    speech: Speech
+    # CPython drops the front of a bytearray by moving its start: a frame taken is all that is copied.
+    pcm: bytearray
+
+
+@attrs.frozen(eq=False)
+class _Encoded:
+    speech: Speech
+    packet: Packet
+    samples: int
+
+
+@attrs.frozen(eq=False)
+class _Mark:
+    speech: Speech
+    name: str
+
+
 class PlayoutQueue:
-    """Samples in order of arrival; each is played, dropped by overflow, or dropped by `clear`, exactly once.
+    """Pieces in order of arrival; each sample is played, dropped by overflow, cleared or discarded, once.
 
     Args:
         sample_rate: samples per second, a multiple of 200.
+        clock_rate: of RTP, in which packets are measured; equals the sample rate for most codecs.
+        frame_ms: what one slot takes.
         capacity_seconds: how much may be queued.
     """
 
-    __slots__ = (
-        "_capacity_bytes",
-        "_dropped_bytes",
-        "_fade",
-        "_fade_bytes",
-        "_frame_bytes",
-        "_is_sounding",
-        "_played_bytes",
-        "_queue",
-    )
-
-    def __init__(self, *, sample_rate: int, capacity_seconds: float = CAPACITY_SECONDS) -> None:
-        self._frame_bytes = sample_rate // FRAMES_PER_SECOND * SAMPLE_BYTES
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        clock_rate: int | None = None,
+        frame_ms: int = 20,
+        capacity_seconds: float = CAPACITY_SECONDS,
+    ) -> None:
+        self.sample_rate: Final = sample_rate
+        self.played_samples = 0
+        """Samples pulled so far; neither padding nor a fade-out counts."""
+        self.queued_samples = 0
+        """Samples that wait."""
+        self.dropped_samples = 0
+        """Samples lost to overflow so far."""
+        self.discarded_samples = 0
+        """Samples of cancelled responses that came too late."""
+        self.is_paused = False
+        self._clock_rate = clock_rate or sample_rate
+        self._frame_bytes = sample_rate * frame_ms // 1000 * SAMPLE_BYTES
         self._fade_bytes = sample_rate // FADES_PER_SECOND * SAMPLE_BYTES
-        self._capacity_bytes = int(sample_rate * capacity_seconds) * SAMPLE_BYTES
-        # CPython drops the front of a bytearray by moving its start: a frame taken is all that is copied.
-        self._queue = bytearray()
+        self._capacity = int(sample_rate * capacity_seconds)
+        self._pieces: deque[_Samples | _Encoded | _Mark] = deque()
+        self._speeches: dict[str, Speech] = {}
+        self.latest = Speech(None)
+        """What was played last."""
+        self._newest = self.latest
+        self._marks: deque[PlayedMark] = deque()
         self._fade = b""
         self._is_sounding = False
-        self._played_bytes = 0
-        self._dropped_bytes = 0
 
-    @property
-    def queued_samples(self) -> int:
-        """Samples that wait."""
-        return len(self._queue) // SAMPLE_BYTES
+    # Input
 
-    @property
-    def played_samples(self) -> int:
-        """Samples pulled so far; neither padding nor a fade-out counts."""
-        return self._played_bytes // SAMPLE_BYTES
-
-    @property
-    def dropped_samples(self) -> int:
-        """Samples lost to overflow so far."""
-        return self._dropped_bytes // SAMPLE_BYTES
-
-    def has_room(self, samples: int) -> bool:
-        """Tell whether so many samples can be pushed without dropping any."""
-        return len(self._queue) + samples * SAMPLE_BYTES <= self._capacity_bytes
-
-    def push(self, pcm: bytes) -> None:
+    def push(self, pcm: bytes, *, response_id: str | None = None) -> None:
         """Queue any number of samples; past the capacity the oldest are dropped and counted.
 
         Errors: UsageError when the last sample is incomplete.
         """
         if len(pcm) % SAMPLE_BYTES:
             raise UsageError(f"{len(pcm)} bytes of PCM end within a sample")
-        self._queue += pcm
-        overflow = len(self._queue) - self._capacity_bytes
-        if overflow > 0:
-            del self._queue[:overflow]
-            self._dropped_bytes += overflow
+        speech = self._admit(response_id, len(pcm) // SAMPLE_BYTES)
+        if speech is None:
+            return
+        overflow = len(pcm) // SAMPLE_BYTES - self._capacity
+        if overflow > 0:  # Not even queued: to copy ten minutes takes longer than a frame.
+            pcm = pcm[overflow * SAMPLE_BYTES :]
+            self.queued_samples -= overflow
+            self.dropped_samples += overflow
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, _Samples) and last.speech is speech:
+            last.pcm += pcm
+        else:
+            self._pieces.append(_Samples(speech, bytearray(pcm)))
+        self._drop_overflow()
 
-    def pull(self) -> bytes | None:
-        """Return the next frame, filled up with silence when it is the last; None when there is nothing."""
-        fade = self._fade
-        wanted = self._frame_bytes - len(fade)
-        pcm = bytes(self._queue[:wanted])
-        self._is_sounding = len(pcm) == wanted
-        if not pcm and not fade:
-            return None
-        del self._queue[:wanted]
-        self._played_bytes += len(pcm)
-        self._fade = b""
-        return (fade + pcm).ljust(self._frame_bytes, b"\0")
+    def push_packet(self, payload: bytes, ticks: int, *, response_id: str | None = None) -> None:
+        """Queue a payload that plays for so long on the RTP clock; overflow as for `push`.
+
+        Errors: UsageError unless it takes some time, up to a second.
+        """
+        samples = ticks * self.sample_rate // self._clock_rate
+        if not 0 < samples <= self.sample_rate:
+            raise UsageError(f"a packet of {ticks} ticks")
+        speech = self._admit(response_id, samples)
+        if speech is not None:
+            self._pieces.append(_Encoded(speech, Packet(payload, ticks), samples))
+            self._drop_overflow()
+
+    def mark(self, name: str) -> None:
+        """Have `poll_mark` tell when everything before has been pulled; `clear` takes the mark away, too."""
+        self._pieces.append(_Mark(self._newest, name))
+        self._drop_overflow()
+
+    def pause(self) -> None:
+        """Fall silent from the next frame on, which fades out as after `clear`, and keep what is queued."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on with the very sample at which `pause` came."""
+        self.is_paused = False
 
     def clear(self) -> int:
         """Fall silent now; return how many samples will never be played.
 
         If the last frame did not end in silence, the next one begins with 5 ms in which the sound dies away;
-        what is pushed from now on follows right behind.
+        what is pushed from now on follows right behind. Responses that had something queued, and the one that
+        was pushed last, are cancelled.
         """
         dropped = self.queued_samples
-        if self._is_sounding and not self._fade:
-            self._fade = fade_out(bytes(self._queue[: self._fade_bytes]))
-        self._queue.clear()
+        self._begin_fade()
+        for speech in {piece.speech for piece in self._pieces} | {self._newest}:
+            speech.is_cancelled = True
+        self._pieces.clear()
+        self.queued_samples = 0
+        self.is_paused = False
         return dropped
+
+    def cancel(self, response_id: str) -> int:
+        """Drop what is queued of a response, and what still comes; return how many samples were queued."""
+        speech = self._find(response_id)
+        speech.is_cancelled = True
+        if self.speech is speech:
+            self._begin_fade()
+        before = self.queued_samples
+        kept = [piece for piece in self._pieces if piece.speech is not speech]
+        self.queued_samples -= sum(_length(piece) for piece in self._pieces if piece.speech is speech)
+        self._pieces = deque(kept)
+        return before - self.queued_samples
+
+    # Output
+
+    def pull(self) -> bytes | Packet | None:
+        """Return what the next slot plays, None when that is nothing.
+
+        Samples come as a whole frame, filled up with silence before a packet and at the end.
+        """
+        if self.is_paused:
+            self._begin_fade()
+            frame, self._fade = self._fade, b""
+            return frame.ljust(self._frame_bytes, b"\0") if frame else None
+        self._pull_marks()
+        if self._pieces and not self._fade and isinstance(head := self._pieces[0], _Encoded):
+            self._pieces.popleft()
+            self._is_sounding = False
+            self._note_played(head.speech, head.samples)
+            self._pull_marks()
+            return head.packet
+        return self._pull_frame()
+
+    def poll_mark(self) -> PlayedMark | None:
+        """Return the next mark that has been reached."""
+        return self._marks.popleft() if self._marks else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether something else may be played now."""
+        return not (self._pieces or self._fade or self.is_paused)
+
+    @property
+    def next_ticks(self) -> int | None:
+        """How long the packet is that comes next; None when samples are next, or nothing."""
+        head = self._pieces[0] if self._pieces else None
+        return head.packet.ticks if isinstance(head, _Encoded) and not self.is_paused else None
+
+    @property
+    def speech(self) -> Speech:
+        """What is being played or is next; when the queue is empty, what was played last."""
+        return self._pieces[0].speech if self._pieces else self.latest
+
+    def has_room(self, samples: int) -> bool:
+        """Tell whether so many samples can be pushed without dropping any."""
+        return self.queued_samples + samples <= self._capacity
+
+    # Internals
+
+    def _admit(self, response_id: str | None, samples: int) -> Speech | None:
+        """Count samples in and return whose they are; None when nobody wants them any more."""
+        if not samples:
+            return None
+        if response_id is not None:
+            speech = self._find(response_id)
+        elif self.queued_samples and self._newest.response_id is None:
+            speech = self._newest
+        else:
+            speech = Speech(None)
+        if speech.is_cancelled:
+            self.discarded_samples += samples
+            return None
+        self._newest = speech
+        self.queued_samples += samples
+        return speech
+
+    def _find(self, response_id: str) -> Speech:
+        speech = self._speeches.get(response_id)
+        if speech is None:
+            speech = self._speeches[response_id] = Speech(response_id)
+            if len(self._speeches) > RESPONSES_KEPT:
+                del self._speeches[next(iter(self._speeches))]
+        return speech
+
+    def _drop_overflow(self) -> None:
+        while (excess := self.queued_samples - self._capacity) > 0 or len(self._pieces) > CAPACITY_PIECES:
+            head = self._pieces[0]
+            length = _length(head)
+            if isinstance(head, _Samples) and 0 < excess < length:
+                del head.pcm[: excess * SAMPLE_BYTES]
+                length = excess
+            else:
+                self._pieces.popleft()
+            if isinstance(head, _Mark):
+                self._reach(head)
+            self.queued_samples -= length
+            self.dropped_samples += length
+
+    def _pull_frame(self) -> bytes | None:
+        fade, pieces = self._fade, self._pieces
+        wanted = self._frame_bytes - len(fade)
+        frame = bytearray()
+        while pieces and len(frame) < wanted and isinstance(head := pieces[0], _Samples):
+            taken = head.pcm[: wanted - len(frame)]
+            frame += taken
+            del head.pcm[: len(taken)]
+            if not head.pcm:
+                pieces.popleft()
+            self._note_played(head.speech, len(taken) // SAMPLE_BYTES)
+            self._pull_marks()
+        self._is_sounding = len(frame) == wanted
+        self._fade = b""
+        return (fade + frame).ljust(self._frame_bytes, b"\0") if fade or frame else None
+
+    def _note_played(self, speech: Speech, samples: int) -> None:
+        self.latest = speech
+        speech.played_samples += samples
+        self.queued_samples -= samples
+        self.played_samples += samples
+
+    def _pull_marks(self) -> None:
+        while self._pieces and isinstance(head := self._pieces[0], _Mark):
+            self._pieces.popleft()
+            self._reach(head)
+
+    def _reach(self, mark: _Mark) -> None:
+        self._marks.append(PlayedMark(mark.name, mark.speech.played_samples))
+
+    def _begin_fade(self) -> None:
+        """Let the sound die away in the next frame, if there is any."""
+        if self._is_sounding and not self._fade:
+            head = self._pieces[0] if self._pieces else None
+            if isinstance(head, _Samples):
+                self._fade = fade_out(bytes(head.pcm[: self._fade_bytes]))
+        self._is_sounding = False
+
+
+def _length(piece: _Samples | _Encoded | _Mark) -> int:
+    """Return how many samples of time a piece takes."""
+    match piece:
+        case _Samples(pcm=pcm):
+            return len(pcm) // SAMPLE_BYTES
+        case _Encoded(samples=samples):
+            return samples
+        case _Mark():
+            return 0

@@ -1,4 +1,4 @@
-"""Measures voicegate beside references: call set-up in real browsers, and the relay under load.
+"""Measures voicegate beside references: set-up in real browsers, the relay and many calls under load, speech.
 
 Layer: shell (Trio).
 """

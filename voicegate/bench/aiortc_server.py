@@ -1,9 +1,11 @@
 """The reference: a server on aiortc that says a tone and a message to each client as soon as it may.
 
     python -m voicegate.bench.aiortc_server 127.0.0.1
+    python -m voicegate.bench.aiortc_server 127.0.0.1 echo
 
-The argument is what UDP is bound to. It takes offers and prints lines as `voicegate.bench.voicegate_server`
-does, in a process of its own since aiortc runs on asyncio.
+The argument is what UDP is bound to; with ``echo``, clients hear themselves instead, through `MediaRelay`,
+which decodes and encodes. Then consent is not asked for anew, as nobody would answer. It takes offers and
+prints lines as `voicegate.bench.voicegate_server` does, in a process of its own since aiortc runs on asyncio.
 """
 
 import asyncio  # noqa: TID251
@@ -24,11 +26,13 @@ from aiortc import (
     RTCPeerConnection,
     RTCSessionDescription,
 )
+from aiortc.contrib.media import MediaRelay
 
 __all__ = ["Tone"]
 
 _RATE: Final = 48000
 _FRAME: Final = 960
+_NEVER: Final = 1_000_000
 _TONE: Final = array("h", [round(8000 * math.sin(2 * math.pi * n / 48)) for n in range(_FRAME)]).tobytes()
 """20 ms of 1000 Hz, which is a whole number of waves."""
 
@@ -72,7 +76,9 @@ def _use(channel: RTCDataChannel) -> None:
         channel.on("open", greet)
 
 
-async def _answer(offer: str, channel_id: int | None, connections: set[RTCPeerConnection]) -> str:
+async def _answer(
+    offer: str, channel_id: int | None, connections: set[RTCPeerConnection], *, is_echo: bool
+) -> str:
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # the default asks a public STUN server
     connections.add(connection)
     connection.on("datachannel", _use)
@@ -85,14 +91,19 @@ async def _answer(offer: str, channel_id: int | None, connections: set[RTCPeerCo
             connections.discard(connection)
             await connection.close()
 
-    connection.addTrack(Tone())
+    if is_echo:
+        connection.on("track", lambda track: connection.addTrack(MediaRelay().subscribe(track)))
+    else:
+        connection.addTrack(Tone())
     await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
     await connection.setLocalDescription(await connection.createAnswer())
     return str(connection.localDescription.sdp)
 
 
-async def _serve(host: str) -> None:
+async def _serve(host: str, *, is_echo: bool) -> None:
     aioice.ice.get_host_addresses = lambda **_: [host]
+    if is_echo:
+        aioice.ice.CONSENT_INTERVAL = _NEVER
     connections: set[RTCPeerConnection] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +112,9 @@ async def _serve(host: str) -> None:
         fields = dict(line.split(": ", 1) for line in lines if ": " in line)
         body = await reader.readexactly(int(fields["content-length"]))
         _, is_negotiated, channel_id = request.split()[1].partition("dcid=")
-        reply = await _answer(body.decode(), int(channel_id) if is_negotiated else None, connections)
+        reply = await _answer(
+            body.decode(), int(channel_id) if is_negotiated else None, connections, is_echo=is_echo
+        )
         writer.write(
             f"HTTP/1.1 201 Created\r\ncontent-type: application/sdp\r\ncontent-length: {len(reply)}\r\n"
             f"connection: close\r\n\r\n{reply}".encode()
@@ -115,4 +128,4 @@ async def _serve(host: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(sys.argv[1], is_echo=sys.argv[2:] == ["echo"]))

@@ -13,11 +13,12 @@ from cyclopts import App, Parameter
 from voicegate.errors import UsageError, VoicegateError
 
 if TYPE_CHECKING:
+    from voicegate.bench.call_figure import CallConditions
     from voicegate.bench.row import Row
     from voicegate.bench.traffic import RelayConditions
     from voicegate.testing.browser import Kind
 
-__all__ = ["app", "relay", "setup"]
+__all__ = ["app", "calls", "quality", "relay", "setup"]
 
 _T = TypeVar("_T")
 
@@ -31,6 +32,24 @@ _MOST_FLOWS: Final = 100_000
 """As many as the references have room for, and the generator has addresses."""
 
 _QUICK: Final[Mapping[str, Any]] = {"flows": (1000,), "seconds": 0.5, "repeats": 1, "memory_flows": 100_000}
+
+_QUICK_CALLS: Final[Mapping[str, Any]] = {
+    "seconds": 2.0,
+    "warm_up": 3.0,
+    "growth": 2.0,
+    "precision": 1.25,
+    "steps": 7,
+    "idle_calls": 30,
+    "floor_seconds": 1.0,
+}
+
+_LEAST_CALL_SECONDS: Final = 0.5
+"""Of a run: in less, there are too few frames to find a schedule in them."""
+
+_QUICK_LINES: Final = ("clean", "loss10", "jitter60")
+
+_MOST_CALLS: Final = 4000
+"""As many as the generator has room for, besides some to begin with."""
 
 app = App(name="bench", help="Measure voicegate, beside references in the same run.")
 
@@ -148,6 +167,128 @@ def relay(
         _write(json_file, measurement.describe())
     if png is not None:
         draw_relays(measurement, png)
+
+
+@app.command
+def calls(
+    *,
+    series: Annotated[
+        list[Literal["echo", "transcode", "aiortc"]] | None, Parameter(consume_multiple=True, negative="")
+    ] = None,
+    seconds: float | None = None,
+    count: Annotated[int | None, Parameter(name="--calls")] = None,
+    direct: bool = False,
+    quick: bool = False,
+    png: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Measure how many calls a core holds with every frame on time, what they cost, and how late frames are.
+
+    A load generator in C talks in real calls with voicegate, which passes their Opus through or decodes and
+    encodes it, and in turn with aiortc. The server has a processor alone; generator and relay have the other.
+    Needs gcc and the headers of OpenSSL. docs/bench.md says what the columns mean.
+
+    Args:
+        series: Who is called [echo transcode aiortc].
+        seconds: Length of a run [20].
+        count: So many calls, rather than as many as hold.
+        direct: Call voicegate's transceiver without its relay.
+        quick: Short runs and a coarse search; options win over it.
+        png: Where to write a chart.
+        json_file: Where to write all figures.
+    """
+    from rich.console import Console
+
+    from voicegate.bench.call_picture import draw_calls
+    from voicegate.bench.call_table import render_calls
+    from voicegate.bench.callee import require_callees
+    from voicegate.bench.calls import count_steps, measure_calls
+    from voicegate.bench.compiler import require_tools
+
+    given = {"seconds": seconds, "calls": count, "is_direct": direct or None}
+    conditions = _call_conditions(given, series, quick=quick)
+    _check_files(png, json_file)
+    require_tools(has_openssl=True)
+    require_callees(conditions.series)
+    measurement = _run("steps", count_steps(conditions), partial(measure_calls, conditions))
+    console = Console()
+    for part in render_calls(measurement):
+        console.print(part)
+    if json_file is not None:
+        _write(json_file, measurement.describe())
+    if png is not None:
+        draw_calls(measurement, png)
+
+
+@app.command
+def quality(
+    *,
+    lines: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    contenders: Annotated[
+        list[Literal["accurate", "fast", "aiortc"]] | None, Parameter(consume_multiple=True, negative="")
+    ] = None,
+    runs: int | None = None,
+    recovery: bool = True,
+    quick: bool = False,
+    png: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Measure how speech sounds that servers heard over bad lines, and how late it is.
+
+    Real speech goes to voicegate, in both modes of its receiving side, and to aiortc, over lines that lose,
+    delay and reorder packets; what they say back is scored against it. docs/bench.md has the details.
+
+    Args:
+        lines: Some of the lines, by name; all, if not given.
+        contenders: Who is talked to [accurate fast aiortc].
+        runs: Calls over each line to each of them [3].
+        recovery: Whether to see how soon the delay returns after a burst of jitter.
+        quick: A few lines, one call each; options win over it.
+        png: Where to write a chart.
+        json_file: Where to write all figures.
+    """
+    from rich.console import Console
+
+    from voicegate.bench.quality import count_calls, measure_quality
+    from voicegate.bench.quality_figure import Contender, QualityConditions, choose_lines
+    from voicegate.bench.quality_picture import draw_quality
+    from voicegate.bench.quality_table import render_quality
+
+    settings: dict[str, Any] = {"runs": 1} if quick else {}
+    settings |= {} if runs is None else {"runs": runs}
+    if contenders:
+        settings["contenders"] = tuple(each for each in Contender if each.value in contenders)
+    chosen = choose_lines(lines or (_QUICK_LINES if quick else ()))
+    conditions = QualityConditions(lines=chosen, has_recovery=recovery and not quick, **settings)
+    if conditions.runs < 1:
+        raise UsageError("--runs: at least 1 is wanted")
+    _check_files(png, json_file)
+    measurement = _run("calls", count_calls(conditions), partial(measure_quality, conditions))
+    console = Console()
+    for part in render_quality(measurement):
+        console.print(part)
+    if json_file is not None:
+        _write(json_file, measurement.describe())
+    if png is not None:
+        draw_quality(measurement, png)
+
+
+def _call_conditions(
+    given: Mapping[str, Any], names: Sequence[str] | None, *, quick: bool
+) -> "CallConditions":
+    from voicegate.bench.call_figure import CallConditions
+    from voicegate.bench.callee import Series
+
+    settings = dict(_QUICK_CALLS) if quick else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if names:
+        settings["series"] = [series for series in Series if series.value in names]
+    conditions = CallConditions(**settings)
+    if conditions.seconds < _LEAST_CALL_SECONDS:
+        raise UsageError(f"--seconds is at least {_LEAST_CALL_SECONDS}")
+    if conditions.calls is not None and not 1 <= conditions.calls <= _MOST_CALLS:
+        raise UsageError(f"--calls: from 1 to {_MOST_CALLS}")
+    return conditions
 
 
 def _relay_conditions(

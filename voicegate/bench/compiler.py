@@ -1,8 +1,8 @@
-"""Builds the programs that `voicegate bench relay` runs beside us, from the sources in ``reference``."""
+"""Builds the programs that `voicegate bench` runs beside us, from the sources in ``reference``."""
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +22,13 @@ _PACKAGES: Final[Mapping[str, str]] = {
 }
 """Tool to the packages of Debian that bring it."""
 
+_LIBRARIES: Final[Mapping[str, Sequence[str]]] = {"calls.c": ["-lcrypto"]}
+"""What a source is linked with."""
 
-def require_tools(*, has_go: bool, has_perf: bool) -> None:
+_HEADERS: Final = Path("/usr/include/openssl/evp.h")
+
+
+def require_tools(*, has_go: bool = False, has_perf: bool = False, has_openssl: bool = False) -> None:
     """See that all tools are there, before minutes of measuring.
 
     Errors: UsageError, saying what to install.
@@ -32,6 +37,8 @@ def require_tools(*, has_go: bool, has_perf: bool) -> None:
         if is_wanted and shutil.which(tool) is None:
             hint = ", or --references c" if tool == "go" else ""
             raise UsageError(f"{tool} is missing: apt install {_PACKAGES[tool]}{hint}")
+    if has_openssl and not _HEADERS.exists():
+        raise UsageError("the headers of OpenSSL are missing: apt install libssl-dev")
 
 
 async def build(source: str, folder: Path) -> Path:
@@ -42,6 +49,7 @@ async def build(source: str, folder: Path) -> Path:
     program = folder / source.replace(".", "_")
     compilers = {".c": ["gcc", "-O2", "-o"], ".go": ["go", "build", "-o"]}
     command = [*compilers[Path(source).suffix], str(program), str(_SOURCES / source)]
+    command += _LIBRARIES.get(source, ())
     done = await trio.run_process(command, check=False, capture_stdout=True, stderr=subprocess.STDOUT)
     if done.returncode:
         said = " ".join(done.stdout.decode(errors="replace").split())

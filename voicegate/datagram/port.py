@@ -8,7 +8,7 @@ import errno
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -72,6 +72,24 @@ class DatagramPort:
         except OSError as error:
             self._count("receive", error)
         return batch
+
+    def receive_run(self) -> tuple[bytes, int, Address] | None:
+        """Take the next datagrams that came from one source in one piece, None when there are none.
+
+        Returns them one behind the other, how long each is (the last may be shorter), and their source.
+        """
+        try:
+            data, source = self._socket.recvfrom(self._receive_size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._count("receive", error)
+            return None
+        return data, len(data) or 1, source[:2]
+
+    def send_run(self, datagrams: Sequence[bytes], destination: Address) -> None:
+        """Send datagrams to one address, as `send_batch` does."""
+        self.send_batch((data, destination) for data in datagrams)
 
     def send_batch(self, batch: Iterable[tuple[bytes, Address]]) -> None:
         """Send datagrams, each to its address; those that the kernel refuses are lost and counted."""

@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from voicegate.datagram.batch import MAX_SEGMENTED_BYTES, MAX_SEGMENTS
@@ -27,7 +27,8 @@ class SegmentPort(DatagramPort):
         super().__init__(address, datagram_limit=datagram_limit)
         self._sends_segments = supports_gso(self._socket)
         self._receives_segments = supports_gro(self._socket)
-        self._buffer = bytearray(datagram_limit + 1)
+        self._view = memoryview(bytearray(datagram_limit + 1))
+        self._buffers = [self._view]
         self._room = socket.CMSG_SPACE(_RECEIVED_SIZE.size)
 
     def receive_batch(self) -> list[tuple[bytes, Address]]:
@@ -35,20 +36,26 @@ class SegmentPort(DatagramPort):
         if not self._receives_segments:
             return super().receive_batch()
         batch: list[tuple[bytes, Address]] = []
-        view = memoryview(self._buffer)
+        for _ in range(BATCH_LIMIT):
+            taken = self.receive_run()
+            if taken is None:
+                break
+            run, size, source = taken
+            batch += [(run[at : at + size], source) for at in range(0, len(run) or 1, size)]
+        return batch
+
+    def receive_run(self) -> tuple[bytes, int, Address] | None:
+        """Take the next run of segments; see `DatagramPort.receive_run`."""
+        if not self._receives_segments:
+            return super().receive_run()
         try:
-            for _ in range(BATCH_LIMIT):
-                length, control, _flags, source = self._socket.recvmsg_into([view], self._room)
-                size = _segment_length(control) or length or 1
-                batch += [
-                    (bytes(view[at : min(at + size, length)]), source[:2])
-                    for at in range(0, length or 1, size)
-                ]
+            length, control, _flags, source = self._socket.recvmsg_into(self._buffers, self._room)
         except BlockingIOError:
-            pass
+            return None
         except OSError as error:
             self._count("receive", error)
-        return batch
+            return None
+        return bytes(self._view[:length]), _segment_length(control) or length or 1, source[:2]
 
     def send_batch(self, batch: Iterable[tuple[bytes, Address]]) -> None:
         """Send datagrams, each to its address; those that the kernel refuses are lost and counted."""
@@ -59,14 +66,23 @@ class SegmentPort(DatagramPort):
         for data, destination in batch:
             by_address.setdefault(destination, []).append(data)
         for destination, datagrams in by_address.items():
-            # One long datagram among short ones would have them all padded; it goes alone.
-            bound = 2 * sum(map(len, datagrams)) // len(datagrams)
-            short = [data for data in datagrams if len(data) <= bound]
-            self._send_run(short, destination)
-            if len(short) < len(datagrams):
-                super().send_batch((data, destination) for data in datagrams if len(data) > bound)
+            self.send_run(datagrams, destination)
 
-    def _send_run(self, datagrams: list[bytes], destination: Address) -> None:
+    def send_run(self, datagrams: Sequence[bytes], destination: Address) -> None:
+        """Send datagrams to one address; see `DatagramPort.send_run`."""
+        if not self._sends_segments:
+            super().send_batch((data, destination) for data in datagrams)
+            return
+        sizes = list(map(len, datagrams))
+        bound = 2 * sum(sizes) // (len(sizes) or 1)
+        if max(sizes, default=0) <= bound:
+            self._send_segments(datagrams, destination)
+            return
+        # One long datagram among short ones would have them all padded; it goes alone.
+        self._send_segments([data for data in datagrams if len(data) <= bound], destination)
+        super().send_batch((data, destination) for data in datagrams if len(data) > bound)
+
+    def _send_segments(self, datagrams: Sequence[bytes], destination: Address) -> None:
         size = max(map(len, datagrams), default=0)
         at_once = min(MAX_SEGMENTS, MAX_SEGMENTED_BYTES // max(size, 1))
         for start in range(0, len(datagrams), at_once):

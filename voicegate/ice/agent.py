@@ -218,6 +218,8 @@ class IceLiteAgent:
         # In the order of their latest checks: the first is the next to expire.
         self._paths: dict[Path, _PathState] = {}
         self._selected: _PathState | None = None
+        self.selected_path: Path | None = None
+        """Where media goes."""
         self._has_authenticated = False
         self._consent_until: float | None = now + CONSENT_SECONDS
         self._round_trip: float | None = None
@@ -272,7 +274,7 @@ class IceLiteAgent:
         Returns whether media moved there. Costs next to nothing on the selected path.
         """
         selected = self._selected
-        if selected is not None and path == selected.path:
+        if selected is not None and (path is selected.path or path == selected.path):
             selected.confirmed_at = now
             self._has_authenticated = True
             return False
@@ -348,11 +350,6 @@ class IceLiteAgent:
     def is_validated(self, path: Path) -> bool:
         """Whether a check authenticated this path: nothing else may be taken from any other."""
         return path in self._paths
-
-    @property
-    def selected_path(self) -> Path | None:
-        """Where media goes."""
-        return self._selected.path if self._selected is not None else None
 
     @property
     def is_sped_active(self) -> bool:
@@ -436,7 +433,7 @@ class IceLiteAgent:
 
     def _select(self, state: _PathState) -> None:
         self._events.append(PathSelected(path=state.path, previous=self.selected_path))
-        self._selected = state
+        self._selected, self.selected_path = state, state.path
         self._retire_credentials()
 
     def _retire_credentials(self) -> None:
@@ -453,7 +450,7 @@ class IceLiteAgent:
         del self._paths[state.path]
         self._events.append(PathClosed(path=state.path))
         if state is self._selected:
-            self._selected = None
+            self._selected = self.selected_path = None
             # With media flowing, the next packet of the client shows where it is; nothing is sent on
             # suspicion.
             if self._paths and not self._has_authenticated:

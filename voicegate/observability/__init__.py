@@ -3,7 +3,7 @@
 Layer: shell (Trio).
 """
 
-from voicegate.observability.log import configure_logging, redact
+from voicegate.observability.log import configure_logging, logging_settings, redact
 from voicegate.observability.metrics import Histogram, Metrics
 
-__all__ = ["Histogram", "Metrics", "configure_logging", "redact"]
+__all__ = ["Histogram", "Metrics", "configure_logging", "logging_settings", "redact"]

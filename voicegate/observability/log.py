@@ -3,16 +3,19 @@
 import logging
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict
 
 from voicegate.errors import UsageError
 
-__all__ = ["configure_logging", "redact"]
+__all__ = ["configure_logging", "logging_settings", "redact"]
 
 _PRIVATE_KEYS: Final = frozenset({"address", "client", "path", "host"})
+
+_settings: dict[str, Any] = {}
+"""What `configure_logging` was told last."""
 
 
 def redact(address: str) -> str:
@@ -50,6 +53,7 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
     if threshold is None:
         raise UsageError(f"log level {level!r}: debug, info, warning and error are known")
     as_json = not sys.stderr.isatty() if json is None else json
+    _settings.update(level=level, json=as_json)
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
@@ -64,3 +68,8 @@ def configure_logging(*, level: str = "info", json: bool | None = None) -> None:
         logger_factory=_StderrLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def logging_settings() -> dict[str, Any] | None:
+    """Return the arguments for `configure_logging` to do the same in a child process, if it was used here."""
+    return dict(_settings) or None

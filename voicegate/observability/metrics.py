@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 __all__ = ["Metrics", "Histogram"]
@@ -69,6 +70,18 @@ class Metrics(Collector):
         for key, value in [("", values)] if isinstance(values, Histogram) else values.items():
             family.add_metric([key][: len(labels)], value.buckets(), value.total)
         self._families.append(family)
+
+    def include(self, scrape: bytes, *, label: str, value: str) -> None:
+        """Add what another process rendered, with one label more on each of its samples."""
+        families = {family.name: family for family in self._families}
+        for family in text_string_to_metric_families(scrape.decode()):
+            merged = families.get(family.name)
+            if merged is None:
+                merged = Metric(family.name, family.documentation, family.type)
+                self._families.append(merged)
+            for sample in family.samples:
+                labels = {label: value, **sample.labels}
+                merged.add_sample(sample.name, labels, sample.value)
 
     def collect(self) -> Iterator[Metric]:
         """Give the families to the client library."""

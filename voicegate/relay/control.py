@@ -1,4 +1,4 @@
-"""What a relay worker and its supervisor say to each other: a JSON object per line, on the worker's stdio.
+"""What a relay worker and its supervisor say to each other, over a `voicegate.child.channel.ControlChannel`.
 
 1. To the worker, a `WorkerConfig`: ``{"secrets": ["<base64>"], "public": [5], "hop": 6, ...}``. Sockets are
    numbers of descriptors that the worker inherits.
@@ -10,25 +10,19 @@
    ``{"found": 1, "flows": {"<key>": 17}}``, those of them that are known
 
 A key is the hexadecimal text of what names a client. Figures are not asked for: they are in memory that both
-see (`voicegate.relay.counter`). The end of its stdin tells the worker that its supervisor is gone. Secrets go
-this way because command lines and environments can be read by others.
+see (`voicegate.relay.counter`).
 """
 
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import attrs
-import trio
 
-from voicegate.errors import WireError
+from voicegate.child.channel import ControlMessage
 from voicegate.wire.path import Address
 
 __all__ = [
-    "ControlChannel",
-    "ControlMessage",
     "FlowRows",
     "RelayConfig",
     "WorkerConfig",
@@ -37,13 +31,8 @@ __all__ = [
     "encode_rows",
 ]
 
-ControlMessage: TypeAlias = dict[str, Any]
-
 FlowRows: TypeAlias = Mapping[bytes, int | None]
 """Clients by key, with the id of the transceiver that each leads to; None for one whose flow has ended."""
-
-_LINE_LIMIT: Final = 16 * 1024 * 1024
-"""Bytes in a line at most: a table of some 300 000 transceivers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -106,60 +95,6 @@ class WorkerConfig:
         """Write it as the first line to a worker."""
         secrets = [b64encode(secret).decode() for secret in self.secrets]
         return {**attrs.asdict(self), "secrets": secrets}
-
-
-class ControlChannel:
-    """One end of the conversation; leaving it closes the stream.
-
-    One task may send while another receives. Both always checkpoint.
-    """
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._buffer = bytearray()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stream.aclose()
-
-    async def send(self, message: ControlMessage) -> None:
-        """Send one message; not to be cancelled if more are to follow.
-
-        Errors: trio.BrokenResourceError when the other end is gone, or ours is closed meanwhile.
-        """
-        try:
-            await self._stream.send_all(json.dumps(message).encode() + b"\n")
-        except trio.ClosedResourceError as error:
-            raise trio.BrokenResourceError("control channel is closed") from error
-
-    async def receive(self) -> ControlMessage | None:
-        """Wait for a message; None when the other end is gone, or ours is closed meanwhile.
-
-        Errors: WireError when a line is too long or not a JSON object.
-        """
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _LINE_LIMIT:
-                raise WireError(f"control line longer than {_LINE_LIMIT} bytes")
-            try:
-                chunk = await self._stream.receive_some()
-            except trio.ClosedResourceError:
-                return None
-            if not chunk:
-                return None
-            self._buffer += chunk
-        line = self._buffer[:end]
-        del self._buffer[: end + 1]
-        try:
-            message = json.loads(line)
-        except ValueError as error:
-            raise WireError("control line is not JSON") from error
-        if not isinstance(message, dict):
-            raise WireError("control line is not a JSON object")
-        return message
 
 
 def decode_transceivers(value: Mapping[str, Sequence[Any]]) -> dict[int, Address]:

@@ -17,16 +17,10 @@ from typing import Final
 
 import trio
 
+from voicegate.child.channel import ControlChannel, ControlMessage
 from voicegate.errors import VoicegateError
 from voicegate.ice.credentials import Keyring
-from voicegate.relay.control import (
-    ControlChannel,
-    ControlMessage,
-    WorkerConfig,
-    decode_rows,
-    decode_transceivers,
-    encode_rows,
-)
+from voicegate.relay.control import WorkerConfig, decode_rows, decode_transceivers, encode_rows
 from voicegate.relay.counter import Count, Counters
 from voicegate.relay.datapath import Datapath
 from voicegate.relay.flows import Client, FlowTable

@@ -13,18 +13,21 @@ from typing import Final
 import attrs
 import trio
 
+from voicegate.child.keeper import start_keepers
+from voicegate.child.reserve import Reserve
 from voicegate.errors import UsageError
 from voicegate.observability import Histogram, Metrics
 from voicegate.relay.control import RelayConfig
 from voicegate.relay.counter import Distribution, RelayStatistics
-from voicegate.relay.keeper import FlowStore, Keeper
-from voicegate.relay.reserve import Reserve
+from voicegate.relay.keeper import FlowStore, RelayKeeper
 from voicegate.relay.router import canonical
 from voicegate.relay.slot import open_slots
 from voicegate.wire.path import Address
 
 __all__ = ["Relay", "run_relay"]
 
+_ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1"}
+"""No linear algebra is done, so threads for it would only cost time to start."""
 _DIRECTIONS: Final = ("transceivers", "clients")
 _GAUGES: Final = ("flows", "streams")
 _UNREPORTED: Final = frozenset(
@@ -48,24 +51,16 @@ async def run_relay(
         raise UsageError(f"a relay of {config.workers} workers")
     listed = _canonical(config.transceivers)
     config = attrs.evolve(config, transceivers=listed)
-    causes: list[str] = []
     with ExitStack() as stack:
         slots = open_slots(config, stack)
         async with trio.open_nursery() as nursery:
-            reserve = Reserve(nursery, [number for slot in slots for number in slot.descriptors])
+            descriptors = [number for slot in slots for number in slot.descriptors]
+            reserve = Reserve(nursery, "voicegate.relay", descriptors=descriptors, environment=_ENVIRONMENT)
             keepers = [
-                Keeper(number, slot, config, reserve=reserve, directory=directory)
+                RelayKeeper(number, slot, config, reserve=reserve, directory=directory)
                 for number, slot in enumerate(slots)
             ]
-
-            async def start(keeper: Keeper) -> None:
-                cause = await nursery.start(keeper.run)
-                if cause is not None:
-                    causes.append(cause)
-
-            async with trio.open_nursery() as starting:
-                for keeper in keepers:
-                    starting.start_soon(start, keeper)
+            causes = await start_keepers(nursery, keepers)
             if causes:
                 nursery.cancel_scope.cancel()
             else:
@@ -77,7 +72,7 @@ async def run_relay(
 class Relay:
     """A running relay: its addresses, the list of transceivers and the counters."""
 
-    def __init__(self, keepers: Sequence[Keeper]) -> None:
+    def __init__(self, keepers: Sequence[RelayKeeper]) -> None:
         slots = [keeper.slot for keeper in keepers]
         self.public: Final = slots[0].public
         """Where clients send to."""

@@ -3,7 +3,19 @@
 Layer: shell (Trio).
 """
 
-from voicegate.signalling.server import serve_http
-from voicegate.signalling.service import CallService, CreatedCall, OfferRefused
+from voicegate.signalling.fault import RequestRefused
+from voicegate.signalling.remote import RemoteCalls
+from voicegate.signalling.server import hold_address, serve_http, serve_privately
+from voicegate.signalling.service import JSON, CallService, CreatedCall, OfferRefused
 
-__all__ = ["CallService", "CreatedCall", "OfferRefused", "serve_http"]
+__all__ = [
+    "JSON",
+    "CallService",
+    "CreatedCall",
+    "OfferRefused",
+    "RemoteCalls",
+    "RequestRefused",
+    "hold_address",
+    "serve_http",
+    "serve_privately",
+]

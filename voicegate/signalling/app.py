@@ -22,7 +22,7 @@ from voicegate.signalling.offer import read_data_channel_id, read_offer
 from voicegate.signalling.page import PageFiles
 from voicegate.signalling.service import CallService
 
-__all__ = ["SignallingApp"]
+__all__ = ["MAX_BODY", "SignallingApp"]
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of an offer; the largest that a browser was seen to make is a tenth of it."""
@@ -38,11 +38,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class SignallingApp:
-    """ASGI application over a `CallService`."""
+    """ASGI application over a `CallService`.
 
-    def __init__(self, service: CallService, *, access: AccessPolicy) -> None:
+    Args:
+        service: The owner of the calls.
+        access: Who may ask.
+        max_body: Bytes of an offer.
+    """
+
+    def __init__(self, service: CallService, *, access: AccessPolicy, max_body: int = MAX_BODY) -> None:
         self._service = service
         self._access = access
+        self._max_body = max_body
         self._page = PageFiles(agent_name=service.agent_name)
         self._routes = self._make_routes()
 
@@ -120,7 +127,7 @@ class SignallingApp:
 
     async def _create_call(self, request: Request) -> Response:
         data_channel_id = read_data_channel_id(request.query_params.getlist("dcid"))
-        body = await _read_body(request)
+        body = await _read_body(request, self._max_body)
         offer = read_offer(request.headers.get("content-type", ""), body)
         client = request.client.host if request.client else ""
         call = await self._service.create_call(
@@ -134,15 +141,15 @@ class SignallingApp:
         )
 
     async def _hang_up(self, request: Request) -> Response:
-        if not self._service.end_call(request.path_params["call_id"]):
+        if not await self._service.end_call(request.path_params["call_id"]):
             raise _unknown_call()
         return Response(status_code=200)
 
     async def _list_sessions(self, _request: Request) -> Response:
-        return JSONResponse({"sessions": self._service.sessions()})
+        return JSONResponse({"sessions": await self._service.sessions()})
 
     async def _get_session(self, request: Request) -> Response:
-        session = self._service.session(request.path_params["call_id"])
+        session = await self._service.session(request.path_params["call_id"])
         if session is None:
             raise _unknown_call()
         return JSONResponse(session)
@@ -151,7 +158,7 @@ class SignallingApp:
         return JSONResponse({"status": "ok"})
 
     async def _get_readiness(self, _request: Request) -> Response:
-        if not self._service.is_ready():
+        if not await self._service.is_ready():
             raise RequestRefused("Calls can not be made now.", status=503, code="not_ready")
         return JSONResponse({"status": "ready"})
 
@@ -168,24 +175,22 @@ class SignallingApp:
         return response
 
 
-async def _read_body(request: Request) -> bytes:
-    """Read a whole body within `MAX_BODY` bytes and `BODY_SECONDS`.
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Read a whole body within ``limit`` bytes and `BODY_SECONDS`.
 
     Errors: RequestRefused, 413 (already for an announced length) or 408.
     """
-    too_large = RequestRefused(
-        f"The body is larger than {MAX_BODY} bytes.", status=413, code="body_too_large"
-    )
+    too_large = RequestRefused(f"The body is larger than {limit} bytes.", status=413, code="body_too_large")
     # Ten digits tell enough, and int() refuses thousands of them.
     announced = request.headers.get("content-length", "0")[:10]
-    if announced.isdecimal() and int(announced) > MAX_BODY:
+    if announced.isdecimal() and int(announced) > limit:
         raise too_large
     body = bytearray()
     with trio.move_on_after(BODY_SECONDS) as scope:
         async with aclosing(request.stream()) as chunks:
             async for chunk in chunks:
                 body += chunk
-                if len(body) > MAX_BODY:
+                if len(body) > limit:
                     raise too_large
     if scope.cancelled_caught:
         raise RequestRefused(

@@ -1,4 +1,4 @@
-"""Serves the HTTP surface on a TCP port.
+"""Serves the HTTP surface on a TCP port, and among the processes of one server.
 
 The application is plain ASGI, and `HttpConnection` carries it rather than hypercorn, which on Trio ends
 as a whole when one client sends an undecodable upgrade header or HTTP/2 path (docs/http.md). Any other
@@ -7,23 +7,28 @@ ASGI server on Trio can take its place: `SignallingApp` is all there is to carry
 
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 import structlog
 import trio
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from voicegate.errors import UsageError
 from voicegate.signalling.access import AccessPolicy
-from voicegate.signalling.app import SignallingApp
+from voicegate.signalling.app import MAX_BODY, SignallingApp
 from voicegate.signalling.connection import HttpConnection
 from voicegate.signalling.service import CallService
 
-__all__ = ["serve_http"]
+__all__ = ["hold_address", "serve_http", "serve_privately"]
 
 MAX_CONNECTIONS: Final = 1024
 """Open at once; past it the newest is closed unread. Leaves file descriptors for sockets that carry calls."""
+MAX_PRIVATE_BODY: Final = 8 * MAX_BODY
+"""Bytes of an offer that another process hands over: what it took, written as JSON."""
 _BACKLOG: Final = 128
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +41,7 @@ async def serve_http(
     port: int,
     origins: Collection[str] = ("*",),
     hosts: Collection[str] = (),
+    is_shared: bool = False,
     shutdown: Callable[[], Awaitable[object]] = trio.sleep_forever,
     grace: float = 1.0,
     task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
@@ -49,6 +55,7 @@ async def serve_http(
         origins: Origins whose pages may make calls; ``*`` is any. Our own page always may.
         hosts: Host names to answer to besides addresses and ``localhost``. On a loopback address others
             are refused; elsewhere all are answered as long as this is empty.
+        is_shared: Whether other processes may listen there too and share the connections (SO_REUSEPORT).
         shutdown: Returns when it is time to stop; ``event.wait`` of a `trio.Event` will do.
         grace: Seconds for requests under way to be answered after ``shutdown`` returned.
         task_status: Told once connections are accepted.
@@ -57,7 +64,7 @@ async def serve_http(
 
     Cancellation: closes everything at once, without the grace.
     """
-    listener = await _listen(host, port)
+    listener = await _listen(host, port, is_shared=is_shared)
     async with listener:
         bound: tuple[str, int] = listener.socket.getsockname()[:2]
         is_open = not hosts and not ip_address(bound[0].partition("%")[0]).is_loopback
@@ -78,10 +85,55 @@ async def serve_http(
             connections.cancel_scope.deadline = trio.current_time() + grace
 
 
+async def serve_privately(
+    service: CallService,
+    path: Path,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve ``service`` to the other processes of this server, on a Unix socket.
+
+    Whoever can open the socket is trusted: they have checked what came from outside, and say where from. So
+    it belongs into a folder that is ours alone.
+
+    Errors: UsageError when the path can't be used. Cancellation: the socket is gone from its folder, too.
+    """
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        try:
+            await listening.bind(str(path))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {path}: {error}") from error
+        try:
+            listening.listen(_BACKLOG)
+            app = SignallingApp(service, access=AccessPolicy(), max_body=MAX_PRIVATE_BODY)
+            acceptor = _Acceptor(_TrustedApp(app))
+            task_status.started()
+            await trio.serve_listeners(acceptor.handle, [trio.SocketListener(listening)])
+        finally:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    # Whoever made the folder may have been quicker.
+    with suppress(OSError):
+        path.unlink()
+
+
+class _TrustedApp:
+    """Takes the client that a request is said to come from for the one that it comes from."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = dict(scope["headers"]).get(b"x-forwarded-for", b"").decode("latin-1")
+        await self._app({**scope, "client": (client, 0)}, receive, send)
+
+
 class _Acceptor:
     """Runs each accepted connection so that none can harm the others."""
 
-    def __init__(self, app: SignallingApp) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: set[HttpConnection] = set()
 
@@ -101,7 +153,11 @@ class _Acceptor:
                 _log.exception("http_connection_failed")
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        client, server = stream.socket.getpeername()[:2], stream.socket.getsockname()[:2]
+        is_private = stream.socket.family == socket.AF_UNIX
+        client, server = (
+            ("", 0) if is_private else address[:2]
+            for address in (stream.socket.getpeername(), stream.socket.getsockname())
+        )
         connection = HttpConnection(self._app, stream, client=client, server=server)
         self._open.add(connection)
         try:
@@ -110,18 +166,46 @@ class _Acceptor:
             self._open.discard(connection)
 
 
-async def _listen(host: str, port: int) -> trio.SocketListener:
+async def hold_address(host: str, port: int) -> trio.socket.SocketType:
+    """Bind an address, without listening there, for processes that will share it; port 0 takes a free one.
+
+    It is bound alone and shared only then: so it is refused where others listen already, with whom we would
+    split the connections without a word.
+
+    Errors: UsageError naming the address.
+    """
+    held = await _bind(host, port, is_shared=False)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return held
+
+
+async def _listen(host: str, port: int, *, is_shared: bool) -> trio.SocketListener:
+    listening = await _bind(host, port, is_shared=is_shared)
+    try:
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _unusable(host, port, error) from error
+    return trio.SocketListener(listening)
+
+
+async def _bind(host: str, port: int, *, is_shared: bool) -> trio.socket.SocketType:
     try:
         resolved = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = resolved[0]
-        listening = trio.socket.socket(family, kind, protocol)
+        bound = trio.socket.socket(family, kind, protocol)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            await listening.bind(address)
-            listening.listen(_BACKLOG)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_shared:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            await bound.bind(address)
         except BaseException:
-            listening.close()
+            bound.close()
             raise
     except OSError as error:
-        raise UsageError(f"Cannot listen on {host}:{port} for HTTP: {error.strerror}") from error
-    return trio.SocketListener(listening)
+        raise _unusable(host, port, error) from error
+    return bound
+
+
+def _unusable(host: str, port: int, error: OSError) -> UsageError:
+    return UsageError(f"Cannot listen on {host}:{port} for HTTP: {error.strerror}")

@@ -1,4 +1,7 @@
-"""What the HTTP surface asks of whoever owns the calls."""
+"""What the HTTP surface asks of whoever owns the calls.
+
+That may be in another process, hence each question may wait, and may be refused for that reason.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
@@ -60,13 +63,13 @@ class CallService(Protocol):
         Errors: OfferRefused, for whatever the client should read. Anything else is our fault: status 500.
         """
 
-    def end_call(self, call_id: str) -> bool:
+    async def end_call(self, call_id: str) -> bool:
         """Hang up for the client; False when no such call is alive."""
 
-    def sessions(self) -> Sequence[Mapping[str, JSON]]:
+    async def sessions(self) -> Sequence[Mapping[str, JSON]]:
         """Each call as in `session`, newest last."""
 
-    def session(self, call_id: str) -> Mapping[str, JSON] | None:
+    async def session(self, call_id: str) -> Mapping[str, JSON] | None:
         """Describe one call, alive or lately ended; None when it is unknown.
 
         Keys that the page reads: ``id``; ``state``, a word, ``"ended"`` when it is over; ``cause``, null
@@ -78,5 +81,5 @@ class CallService(Protocol):
     async def metrics(self) -> bytes:
         """Everything that is counted, in the Prometheus text format 0.0.4."""
 
-    def is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether a call made now would work."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
+from voicegate.call import AudioFrame
 from voicegate.datachannel import DataChannels, DataEstablished, DataFailed, Message
 from voicegate.dtls import (
     ApplicationData,
@@ -37,6 +38,7 @@ from voicegate.sdp import AudioParameters, Candidate, SessionDescription
 from voicegate.srtp import SrtpSession
 from voicegate.testing.checker import KEEPALIVE_INTERVAL, Checker
 from voicegate.testing.offer import ClientOffer
+from voicegate.transceiver.clock import SlotClock
 from voicegate.transceiver.media import Media
 from voicegate.wire import PacketKind, classify
 
@@ -101,6 +103,7 @@ class ClientCore:
         self.candidates: tuple[Candidate, ...] = ()
         """Where datagrams may go, once the answer is known, the best first."""
         self.media: Media | None = None
+        self._clock = SlotClock[Media]()
         self.channels: DataChannels | None = None
         """Once the answer has accepted them; `handle_timeout` sends what was sent on them."""
         self.is_data_ready = False
@@ -224,6 +227,10 @@ class ClientCore:
         if self._dtls_deadline is not None and now >= self._dtls_deadline:
             self._dtls.handle_timeout(now=now)
         self.media.handle_timeout(now=now)
+        self._clock.handle_timeout(now=now)
+        while (frames := self._clock.poll_frames()) is not None:
+            for media in frames.members:
+                self._transmits += media.next_packets(missed=frames.missed, now=now)
         if self.channels is not None and self.state is ClientState.CONNECTED:
             self.channels.handle_timeout(now=now)
         self._pump(now)
@@ -237,6 +244,7 @@ class ClientCore:
             self._pump(now)
             self._dtls.close(now=now)
             self._pump(now)
+            self._clock.leave(self.media)
         self._checker.stop()
         self.state = ClientState.CLOSED
 
@@ -254,6 +262,7 @@ class ClientCore:
             self._checker.poll_timeout(),
             self._dtls_deadline,
             self.media.poll_timeout(),
+            self._clock.poll_timeout(),
             self.channels.poll_timeout() if self.channels is not None and self._dtls.is_completed else None,
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -327,6 +336,7 @@ class ClientCore:
                     self.state, self.failure = ClientState.FAILED, detail
                 case Closed(is_remote=True, alert=alert):
                     self.media.close(now=now)
+                    self._clock.leave(self.media)
                     self.state = ClientState.FAILED if alert else ClientState.CLOSED
                     self.failure = f"the server sent alert {alert}" if alert else ""
                 case _:
@@ -337,7 +347,7 @@ class ClientCore:
         while (packet := self.media.poll_transmit()) is not None:
             self._transmits.append(packet)
         while (frame := self.media.poll_audio()) is not None:
-            self.heard += frame.pcm
+            self.heard += frame.pcm if isinstance(frame, AudioFrame) else b""
 
     def _connect(self, dtls: DtlsConnection, media: Media, profile: SrtpProfile, now: float) -> None:
         """Go on after the handshake; as server, a browser too sends nothing before it is over."""
@@ -350,6 +360,8 @@ class ClientCore:
             ),
             now=now,
         )
+        if media.frame_seconds is not None:
+            self._clock.join(media, frame_seconds=media.frame_seconds, now=now)
         self.state = ClientState.CONNECTED
         while self._early:
             data = self._early.popleft()

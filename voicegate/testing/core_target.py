@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from voicegate.audio import G711Codec, Lost, ReceiveBuffer
+from voicegate.audio.receive import ReceiveItem
 from voicegate.dtls import Certificate
 from voicegate.errors import UsageError, WireError
 from voicegate.ice import (
@@ -119,7 +120,10 @@ def _move_ice(agent: IceLiteAgent, data: bytes, path: Path, now: float) -> None:
 
 
 def run_rtp_session(script: bytes) -> None:
-    """Kind 0: a compound of the peer's. 1: a packet of the peer's. Others: the payload of one of ours."""
+    """Kind 0: a compound of the peer's. 1: a packet of the peer's. 2: the numbers of some that are missed.
+
+    3: a packet behind the number that the peer's transport gives it. Others: the payload of one of ours.
+    """
     random = repeatable_random()
     sender = RtpSender.begin(ssrc=1, payload_type=111, clock_rate=48000, random=random)
     session = RtpSession(sender, cname="server", ntp_at_zero=3.9e9, random=random, now=0.0)
@@ -127,12 +131,15 @@ def run_rtp_session(script: bytes) -> None:
         settle(session, now=now)
         if kind == 0:
             session.handle_compound(data, now=now)
-        elif kind == 1:
+        elif kind == 2:
+            session.request(tuple(data), now=now)
+        elif kind in (1, 3):
             try:
-                packet = RtpPacket.decode(data)
+                packet = RtpPacket.decode(data[2:] if kind == 3 else data)
             except WireError:
                 continue
-            session.handle_packet(packet.ssrc, packet.sequence_number, packet.timestamp, now=now)
+            transport_sequence = int.from_bytes(data[:2], "big") if kind == 3 else None
+            session.handle_packet(packet, transport_sequence=transport_sequence, now=now)
         else:
             session.next_packet(data, samples=960, now=now)
         for compound in drain(iter(session.poll_transmit, None)):
@@ -170,18 +177,23 @@ def run_srtp_session(script: bytes) -> None:
 
 
 def run_receive_buffer(script: bytes) -> None:
-    """Datagrams are RTP packets."""
-    buffer = ReceiveBuffer(G711Codec("PCMU"))
-    for _kind, now, data in read_script(script):
-        try:
+    """Datagrams are RTP packets; payload type 63 is RED. An odd kind gives gaps up a packet at a time."""
+    pushed = before = 0
+    buffer = ReceiveBuffer(G711Codec("PCMU"), payload_type=0, red=63)
+    for kind, now, data in read_script(script):
+        with suppress(WireError):
             buffer.push(RtpPacket.decode(data), now=now)
-        except WireError:
-            buffer.handle_timeout(now)
-        items = drain(iter(buffer.poll, None))
-        lost = [item.samples for item in items if isinstance(item, Lost)]
-        require(all(0 <= samples <= 960 for samples in lost), "no gap asks for more than 120 ms")
-        due = buffer.poll_timeout()
-        require(due is None or due > now, "nothing is held for too long")
+            pushed += 1
+        items: list[ReceiveItem] = list(iter(buffer.pop, None))
+        if lost := buffer.give_up(is_whole=not kind & 1):
+            items.append(lost)
+        for item in items:
+            require(item.position >= before, "the stream only goes forward")
+            before = item.position + item.ticks
+            require(not isinstance(item, Lost) or item.ticks <= 960, "no gap asks for more than 120 ms")
+        statistics = buffer.statistics()
+        require(statistics.received + sum(statistics.dropped.values()) <= pushed, "no packet counts twice")
+        require(len(buffer.missing()) <= 100, "what is missing is bounded")
 
 
 def run_router(script: bytes) -> None:

@@ -13,7 +13,16 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 import google_crc32c
 
-from voicegate.audio import G711Codec, OpusDecoder, ReceiveBuffer, packet_samples
+from voicegate.agents.process import message as agent_message
+from voicegate.audio import (
+    G711Codec,
+    G722Codec,
+    OpusCodec,
+    OpusDecoder,
+    ReceiveBuffer,
+    packet_samples,
+)
+from voicegate.audio.red import RedPayload
 from voicegate.datachannel import DataChannels
 from voicegate.datachannel.establishment import DataChannelAck, DataChannelOpen, decode_establishment
 from voicegate.datachannel.payload import decode_payload, encode_payload
@@ -35,8 +44,24 @@ from voicegate.dtls.v13.record import ProtectedRecord
 from voicegate.errors import WireError
 from voicegate.ice import IceLiteAgent, Keyring, Message
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router
-from voicegate.rtp import AudioLevel, RtpPacket, RtpSession, decode_compound, encode_compound
-from voicegate.rtp.header_extension import decode_elements, encode_elements
+from voicegate.rtp import (
+    AudioLevel,
+    ExtendedReport,
+    ExtensionReader,
+    GenericNack,
+    OpusFormat,
+    RtpPacket,
+    RtpSession,
+    TransportFeedback,
+    decode_compound,
+    encode_compound,
+)
+from voicegate.rtp.audio_level import AUDIO_LEVEL_URI
+from voicegate.rtp.extended_report import EXTENDED_REPORT
+from voicegate.rtp.feedback import TRANSPORT_LAYER_FEEDBACK
+from voicegate.rtp.header_extension import TRANSPORT_SEQUENCE_URI, decode_elements, encode_elements
+from voicegate.rtp.rtcp import RtcpPacket
+from voicegate.rtp.rtcp_header import HEADER, VERSION_BITS
 from voicegate.sctp import SctpAssociation, reconfiguration
 from voicegate.sctp import chunk as sctp_chunk
 from voicegate.sctp.cookie import Baker
@@ -59,9 +84,11 @@ from voicegate.testing.core_target import (
 )
 from voicegate.testing.datachannel_target import run_data_channels
 from voicegate.testing.dtls_target import run_dtls
+from voicegate.testing.receive_target import run_uplink
 from voicegate.testing.script import require
 from voicegate.testing.sctp_target import run_sctp
 from voicegate.transceiver.core import CallCore
+from voicegate.transceiver.uplink import Uplink
 from voicegate.wire import PacketKind, Reader, Writer, classify, hop
 from voicegate.wire.framing import LENGTH_BYTES, FrameReader, frame
 
@@ -224,6 +251,34 @@ def _write_elements(value: tuple[int, tuple[tuple[int, bytes], ...]]) -> bytes:
     return value[0].to_bytes(2, "big") + encode_elements(*value)
 
 
+def _rtcp_body(packet_type: int, count: int) -> Target:
+    """Make a target of what is behind the header of one kind of RTCP packet."""
+
+    def decode(data: bytes) -> tuple[RtcpPacket, ...]:
+        body = data[: min(len(data), 0x3FFFF) & ~3]
+        return decode_compound(HEADER.pack(VERSION_BITS | count, packet_type, len(body) // 4) + body)
+
+    return _parser(decode, lambda packets: encode_compound(packets)[HEADER.size :], bytes)
+
+
+def _read_negotiated(data: bytes) -> None:
+    """Look up in a packet what was negotiated."""
+    try:
+        packet = RtpPacket.decode(data)
+    except WireError:
+        return
+    reader = ExtensionReader(((1, AUDIO_LEVEL_URI), (3, TRANSPORT_SEQUENCE_URI)))
+    level, is_voice, transport_sequence = reader.read(packet)
+    require(level is None or 0 <= level < 128, "a level has 7 bits")
+    require((level is None) == (is_voice is None), "who tells the level tells whether it is a voice")
+    require(transport_sequence is None or 0 <= transport_sequence < 0x10000, "the count has 16 bits")
+
+
+def _read_opus_format(data: bytes) -> OpusFormat:
+    described = attribute.FormatParameters.decode(f"111 {_text(data)}")
+    return OpusFormat.read({name: text or "" for name, text in described.parameters})
+
+
 def _view_stun(data: bytes) -> None:
     """Read a message and look at it through each of its views."""
     try:
@@ -332,6 +387,7 @@ _EXACT: Final[tuple[type[_Binary], ...]] = (
     DataChannelOpen,
     DigitallySigned,
     HelloVerifyRequest,
+    RedPayload,
     UseSrtp,
     v12.CertificateMessage,
     v12.CertificateRequest,
@@ -385,6 +441,7 @@ _CORES: Final[Mapping[str, Target]] = {
     _name(RtpSession): run_rtp_session,
     _name(SrtpSession): run_srtp_session,
     _name(ReceiveBuffer): run_receive_buffer,
+    _name(Uplink): run_uplink,
     _name(Router): run_router,
     _name(SctpAssociation): run_sctp,
     _name(DataChannels): run_data_channels,
@@ -459,6 +516,13 @@ TARGETS: Final[Mapping[str, Target]] = {
     _name(Keyring.open): _open_ufrag,
     _name(decode_compound): _parser(decode_compound, encode_compound, bytes),
     _name(decode_elements): _parser(_read_elements, _write_elements, bytes),
+    _name(GenericNack.read): _rtcp_body(TRANSPORT_LAYER_FEEDBACK, GenericNack.FORMAT),
+    _name(TransportFeedback.read): _rtcp_body(TRANSPORT_LAYER_FEEDBACK, TransportFeedback.FORMAT),
+    _name(ExtendedReport.read): _rtcp_body(EXTENDED_REPORT, 0),
+    _name(ExtensionReader.read): _read_negotiated,
+    _name(OpusFormat.read): _sink(
+        _read_opus_format, ok=lambda asked: 0 < asked.minptime <= 120 and asked.maxplaybackrate > 0
+    ),
     _name(packet_samples): _sink(packet_samples, ok=lambda samples: 0 < samples <= 5760),
     _name(OpusDecoder.decode): _sink(
         lambda data: OpusDecoder().decode(data), ok=lambda pcm: len(pcm) <= 11520
@@ -466,12 +530,21 @@ TARGETS: Final[Mapping[str, Target]] = {
     _name(OpusDecoder.decode_fec): _sink(
         lambda data: OpusDecoder().decode_fec(data, 960), ok=lambda pcm: len(pcm) <= 1920
     ),
+    _name(OpusCodec.decode): _sink(
+        lambda data: OpusCodec(fmtp={}).decode(data), ok=lambda pcm: len(pcm) <= 11520
+    ),
+    _name(G722Codec.decode): _sink(
+        lambda data: (len(data), G722Codec().decode(data)), ok=lambda read: len(read[1]) == 4 * read[0]
+    ),
     **{
         f"{_name(G711Codec.decode)}.{law}": _sink(
             G711Codec(law).decode, ok=lambda pcm: pcm and not len(pcm) % 2
         )
         for law in ("PCMU", "PCMA")
     },
+    _name(agent_message.decode): _parser(
+        agent_message.decode, lambda received: agent_message.encode(*received), bytes
+    ),
     _name(answer): _answer,
     _name(read_offer): _read_offer,
     **_CORES,

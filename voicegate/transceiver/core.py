@@ -14,10 +14,10 @@ Drain rule: after each ``handle_*`` or command, poll transmit, audio, event and 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
-from voicegate.call import AudioFrame, EndCause
+from voicegate.call import AudioFrame, EncodedFrame, EndCause
 from voicegate.config import SetUp
 from voicegate.datachannel import (
     ChannelClosed,
@@ -89,6 +89,9 @@ together, so this is some times the 2 ms that it needs."""
 MAX_HELD_PACKETS: Final = 64
 """SRTP that came before the client was verified: a second of audio, for a last flight lost once."""
 
+_CONNECTED: Final = State.CONNECTED
+"""By this name it costs a tenth, which counts where every packet passes."""
+
 _MTU: Final = 1200
 """Bytes of a handshake datagram that every path carries."""
 
@@ -119,10 +122,17 @@ class CallCore:
         association: SctpAssociation | None = None,
         data_channel_id: int | None = None,
         set_up: SetUp = SetUp(),  # noqa: B008 - it is a value
+        uplink: Literal["fast", "accurate"] = "fast",
     ) -> None:
         self.state = State.AWAITING_CHECK
         self.media: Final = Media(
-            negotiated.audio, ssrc=ssrc, cname=cname, random=random, now=now, ntp_at_zero=ntp_at_zero
+            negotiated.audio,
+            ssrc=ssrc,
+            cname=cname,
+            random=random,
+            now=now,
+            ntp_at_zero=ntp_at_zero,
+            uplink=uplink,
         )
         self._ice = IceLiteAgent(
             local=local,
@@ -131,15 +141,7 @@ class CallCore:
             is_sped=negotiated.is_sped,
             now=now,
         )
-        self._dtls = DtlsConnection(
-            role=Role.CLIENT if negotiated.is_dtls_client else Role.SERVER,
-            certificate=certificate,
-            remote_fingerprints=[Fingerprint.parse(text) for text in negotiated.remote_fingerprints],
-            random=random,
-            now=now,
-            versions=[_VERSIONS[version] for version in set_up.dtls],
-            mtu=MAX_EMBEDDED_LENGTH if negotiated.is_sped else _MTU,
-        )
+        self._dtls = _open_dtls(negotiated, certificate, set_up, random=random, now=now)
         self.channels: Final = _open_channels(negotiated, association, random=random, now=now)
         if self.channels is not None and data_channel_id is not None:
             self.channels.open(label=_CHANNEL_LABEL, negotiated_id=data_channel_id, now=now)
@@ -184,6 +186,24 @@ class CallCore:
         else:
             self._drops["unknown_protocol"] += 1
         self.flush(now=now)
+
+    def handle_rtp(self, data: bytes, *, path: Path, now: float) -> bool:
+        """Take an RTP packet as `handle_datagram` does, by the short way.
+
+        Returns whether anything but audio may have come of it; otherwise only `poll_audio` is due.
+        """
+        ice = self._ice
+        if self.state is not _CONNECTED or not (path is ice.selected_path or ice.is_validated(path)):
+            self.handle_datagram(data, path=path, now=now)
+            return True
+        self._datagrams_in += 1
+        media = self.media
+        if media.handle_rtp(data, now=now) and ice.confirm_path(path, now=now):
+            self._follow_ice(now)
+        if media.transmits:
+            self.flush(now=now)
+            return True
+        return False
 
     def handle_refused_check(self) -> None:
         """Note that a relay saw a check for this call with a wrong password, which explains a silence."""
@@ -251,8 +271,22 @@ class CallCore:
         self._datagrams_out += 1
         return self._transmits.popleft()
 
-    def poll_audio(self) -> AudioFrame | None:
-        """Return the next 20 ms of the client's voice."""
+    @property
+    def frame_seconds(self) -> float | None:
+        """How often `next_packets` is to be asked for; None while nothing is sent."""
+        return self.media.frame_seconds if self.state is not State.CLOSED else None
+
+    def next_packets(self, *, missed: int, now: float) -> Sequence[bytes]:
+        """Return what leaves on `path` in the slot that has begun; see `Media.next_packets`."""
+        packets = self.media.next_packets(missed=missed, now=now)
+        if packets and self._ice.selected_path is None:  # Kept, they would only come too late.
+            self._drops["no_path"] += len(packets)
+            return ()
+        self._datagrams_out += len(packets)
+        return packets
+
+    def poll_audio(self) -> AudioFrame | EncodedFrame | None:
+        """Return the client's voice, as the uplink has it next."""
         return self.media.poll_audio()
 
     def poll_event(self) -> Event | None:
@@ -299,6 +333,7 @@ class CallCore:
         data = (
             {f"data_{reason.value}": count for reason, count in channels.dropped.items()} if channels else {}
         )
+        uplink = self.media.uplink.statistics()
         return CallStatistics(
             datagrams_in=self._datagrams_in,
             datagrams_out=self._datagrams_out,
@@ -306,6 +341,12 @@ class CallCore:
             audio_packets_out=self.media.packets_out,
             frames_concealed=self.media.uplink.frames_concealed,
             slots_missed=self.media.slots_missed,
+            concealed_ms=uplink.concealed_ms,
+            fec_recovered=uplink.fec_recovered,
+            red_recovered=uplink.red_recovered,
+            nack_recovered=uplink.nack_recovered,
+            compressed_ms=uplink.compressed_ms,
+            expanded_ms=uplink.expanded_ms,
             messages_in=channels.messages_received if channels else 0,
             messages_out=channels.messages_sent if channels else 0,
             drops={**self._drops, **ice, **dtls, **data, **self.media.all_drops()},
@@ -458,6 +499,25 @@ class CallCore:
         if self.state is not State.CLOSED:
             self.close(now=now)
             self._events.append(Ended(cause, detail))
+
+
+def _open_dtls(
+    negotiated: Negotiated,
+    certificate: Certificate,
+    set_up: SetUp,
+    *,
+    random: Callable[[int], bytes],
+    now: float,
+) -> DtlsConnection:
+    return DtlsConnection(
+        role=Role.CLIENT if negotiated.is_dtls_client else Role.SERVER,
+        certificate=certificate,
+        remote_fingerprints=[Fingerprint.parse(text) for text in negotiated.remote_fingerprints],
+        random=random,
+        now=now,
+        versions=[_VERSIONS[version] for version in set_up.dtls],
+        mtu=MAX_EMBEDDED_LENGTH if negotiated.is_sped else _MTU,
+    )
 
 
 def _open_channels(

@@ -1,48 +1,266 @@
-"""The agent's voice without any I/O or clock: what is queued comes out as one payload per slot."""
+"""The agent's voice without any I/O or clock: what is queued comes out as payloads, slot by slot.
 
+Two kinds of sound go in: speech, which waits for its turn and of which nothing may be lost, and live packets
+that are passed through, which go on in their own time. Speech goes first.
+
+Drain rule: in each slot `Downlink.next_payload` until `Downlink.is_slot_over`, `Downlink.note_sent` for each
+packet that left, then `Downlink.poll_mark` to None.
+"""
+
+from collections import deque
 from typing import Final, NamedTuple
 
-from voicegate.audio import Codec, PlayoutQueue
+from voicegate.audio import Codec
+from voicegate.audio.heard import HeardSpeech
+from voicegate.audio.live import LiveQueue
+from voicegate.audio.pcm import SAMPLE_BYTES
+from voicegate.audio.playout import Packet, PlayedMark, PlayoutQueue, Speech
+from voicegate.call import Interruption, MarkPlayed, OutputState
+from voicegate.errors import UsageError
 from voicegate.sdp import AudioParameters
 
-__all__ = ["Downlink", "Outgoing"]
+__all__ = ["Downlink", "DownlinkStatistics", "Outgoing"]
 
 _TRAILING_SILENCE_FRAMES: Final = 10
 """Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats.
 
 With DTX the codec goes on: only it knows when a packet is due."""
 
+_MARKS_KEPT: Final = 64
+"""Marks for a client that only sends, until they are polled."""
+
+
+_new: Final = tuple.__new__
+"""Makes a `NamedTuple` in half the time."""
+
 
 class Outgoing(NamedTuple):
     """What leaves in one slot."""
 
     payload: bytes
-    """Of one RTP packet; empty when the codec says that nothing needs to be sent (Opus DTX)."""
+    """Of one RTP packet; empty when nothing is sent for so many ticks."""
     ticks: int
     """Its length on the media clock."""
     is_onset: bool
     """Whether speech begins with it, so that the packet is to be marked (RFC 3551 §4.1)."""
 
 
+class DownlinkStatistics(NamedTuple):
+    """What was never played, by reason."""
+
+    overflow_ms: int
+    """The oldest of more than a minute that was queued."""
+    discarded_ms: int
+    """Late pieces of cancelled responses, and all for a client that only sends."""
+    live_dropped: int
+    """Packets that passed through too late."""
+
+
 class Downlink:
-    """Playout queue and encoder of one call."""
+    """Playout and encoder of one call.
+
+    A client that only sends hears nothing, so nothing is queued for it: all is discarded and counted.
+    """
 
     def __init__(self, audio: AudioParameters, codec: Codec) -> None:
-        self.playout: Final = PlayoutQueue(sample_rate=codec.sample_rate)
-        self.slot_ticks: Final = audio.clock_rate // 50
+        self.slot_ticks: Final = audio.clock_rate * audio.frame_ms // 1000
         """Length of a slot on the media clock."""
-        self.slot_seconds: Final = 0.02
+        self.slot_seconds: Final = audio.frame_ms / 1000
+        self.is_slot_over = True
+        """Whether the present slot is full; else `next_payload` has more for it: short packets."""
+        self.answered_at: float | None = None
+        """When speech first left, since somebody who wanted to know it made this None."""
+        self._audio = audio
+        self._is_sending = audio.is_sending
         self._codec = codec
         self._has_dtx = audio.fmtp.get("usedtx") == "1"
-        self._silent_frames = 1  # so that the first speech is an onset, too
+        self.playout = self._open_playout()
+        self.live: Final = LiveQueue(clock_rate=audio.clock_rate)
+        self._heard = HeardSpeech()
+        self._quiet_frame = bytes(SAMPLE_BYTES * codec.sample_rate * audio.frame_ms // 1000)
+        self._room = 0
+        """Ticks of the present slot not filled yet; below zero, a long packet reaches into later ones."""
+        self._is_silent = True
+        self._trailing_frames = 0
+        self._has_encoded = False
+        self._sounding: Speech | None = None
+        self._unheard_ms = 0
+        self._unheard_marks: deque[PlayedMark] = deque(maxlen=_MARKS_KEPT)
 
-    def next_payload(self) -> Outgoing:
-        """Take what leaves in the slot that has begun."""
-        pcm = self.playout.pull()
-        is_onset = pcm is not None and self._silent_frames > 0
-        self._silent_frames = 0 if pcm is not None else self._silent_frames + 1
-        if self._silent_frames > _TRAILING_SILENCE_FRAMES and not self._has_dtx:
-            payload = self._codec.silence
+    # Commands
+
+    def use_rate(self, sample_rate: int) -> None:
+        """Take PCM at another rate.
+
+        Errors: UsageError when it is none of 8000, 16000, 24000, 48000, or when there was audio already.
+        """
+        if self.playout.queued_samples or self.playout.played_samples:
+            raise UsageError("the sample rate is to be chosen before any audio is sent")
+        self._codec.use_rate(sample_rate)
+        self.playout = self._open_playout()
+        self._quiet_frame = bytes(SAMPLE_BYTES * sample_rate * self._audio.frame_ms // 1000)
+
+    def push_pcm(self, pcm: bytes, *, response_id: str | None = None) -> None:
+        """Queue speech: samples of any length.
+
+        Errors: UsageError when the last sample is incomplete.
+        """
+        if self._is_sending:
+            self.playout.push(pcm, response_id=response_id)
         else:
-            payload = self._codec.encode(pcm or bytes(2 * self._codec.frame_samples))
-        return Outgoing(payload, self.slot_ticks, is_onset)
+            self._unheard_ms += len(pcm) * 500 // self._codec.sample_rate
+
+    def push_packet(self, payload: bytes, ticks: int, *, response_id: str | None = None) -> None:
+        """Queue speech: a payload that is so long on the media clock.
+
+        Errors: UsageError unless it takes time.
+        """
+        if self._is_sending:
+            self.playout.push_packet(payload, ticks, response_id=response_id)
+        else:
+            self._unheard_ms += ticks * 1000 // self._audio.clock_rate
+
+    def push_live(self, payload: bytes, ticks: int) -> None:
+        """Pass a packet through; an empty one stands for a loss."""
+        if self._is_sending:
+            self.live.push(payload, ticks)
+
+    def mark(self, name: str) -> None:
+        """Have `poll_mark` tell when all that was pushed before has been played."""
+        if self._is_sending:
+            self.playout.mark(name)
+        else:
+            self._unheard_marks.append(PlayedMark(name, 0))
+
+    def pause(self) -> None:
+        """Fall silent from the next slot on, and keep the speech that is queued."""
+        self.playout.pause()
+
+    def resume(self) -> None:
+        """Go on with the very sample at which `pause` came."""
+        self.playout.resume()
+
+    def clear(self, *, now: float) -> Interruption:
+        """Fall silent from the next slot on, and drop all that is queued and what still comes of it."""
+        heard_ms = self._heard_ms(self.playout.speech, now)
+        self.live.clear()
+        return Interruption(heard_ms, self._milliseconds(self.playout.clear()))
+
+    def cancel_response(self, response_id: str) -> None:
+        """Drop what is queued of a response, and what still comes of it."""
+        self.playout.cancel(response_id)
+
+    def skip(self, slots: int) -> int:
+        """Let slots go by that a stall of the process ate: speech is only later, live packets are dropped.
+
+        Returns the ticks for which nothing was sent: fewer when a long packet went on meanwhile.
+        """
+        self.live.skip(slots * self.slot_ticks)
+        ticks = slots * self.slot_ticks
+        covered = min(ticks, max(0, -self._room))
+        self._room += covered
+        return ticks - covered
+
+    def note_sent(self, sequence_number: int, *, now: float) -> None:
+        """The packet with the last payload has left."""
+        if self._sounding is not None:
+            self._heard.note_sent(sequence_number, self._sounding, now=now)
+            self._sounding = None
+            if self.answered_at is None:
+                self.answered_at = now
+
+    def set_round_trip(self, seconds: float) -> None:
+        """The way to the client and back takes so long, as ICE or RTCP measure it."""
+        self._heard.set_round_trip(seconds)
+
+    def handle_report(self, *, highest_sequence: int, round_trip: float | None, now: float) -> None:
+        """The client says which of our packets was the last to arrive."""
+        self._heard.handle_report(highest_sequence=highest_sequence, round_trip=round_trip, now=now)
+
+    # Output
+
+    def next_payload(self, *, now: float) -> Outgoing:  # noqa: ARG002 - every step of a core has the time
+        """Take what leaves now: at the beginning of a slot, and again until `is_slot_over`."""
+        if self.is_slot_over:
+            self._room += self.slot_ticks
+        elif not self._has_short_packet():
+            ticks, self._room, self.is_slot_over = self._room, 0, True
+            return Outgoing(b"", ticks, is_onset=False)
+        if self.is_slot_over and self._room < self.slot_ticks:
+            return Outgoing(b"", 0, is_onset=False)  # A long packet goes on.
+        live = self.live
+        if live.packets and self.playout.is_idle:
+            return self._leave(*live.pull())
+        piece = self.playout.pull()
+        live.skip(self.slot_ticks)
+        if piece is None:
+            return self._be_silent()
+        self._sounding = self.playout.latest
+        if isinstance(piece, Packet):
+            self._trailing_frames = 0
+            return self._leave(*piece)
+        self._trailing_frames = _TRAILING_SILENCE_FRAMES
+        self._has_encoded = True
+        return self._leave(self._codec.encode(piece), self.slot_ticks)
+
+    def poll_mark(self) -> MarkPlayed | None:
+        """Return the next mark that has been reached."""
+        mark = self._unheard_marks.popleft() if self._unheard_marks else self.playout.poll_mark()
+        return MarkPlayed(mark.name, self._milliseconds(mark.played_samples)) if mark is not None else None
+
+    def output_state(self, *, now: float) -> OutputState:
+        """Return how things stand."""
+        speech = self.playout.speech
+        return OutputState(
+            queued_ms=-self._milliseconds(-self.playout.queued_samples),
+            heard_ms=self._heard_ms(speech, now),
+            response_id=speech.response_id,
+            is_paused=self.playout.is_paused,
+        )
+
+    def statistics(self) -> DownlinkStatistics:
+        """Return the counts."""
+        return DownlinkStatistics(
+            overflow_ms=self._milliseconds(self.playout.dropped_samples),
+            discarded_ms=self._milliseconds(self.playout.discarded_samples) + self._unheard_ms,
+            live_dropped=self.live.dropped,
+        )
+
+    # Internals
+
+    def _leave(self, payload: bytes, ticks: int) -> Outgoing:
+        self._room = room = self._room - ticks
+        self.is_slot_over = room <= 0
+        is_onset = self._is_silent
+        if is_onset and payload:
+            self._is_silent = False
+        return _new(Outgoing, (payload, ticks, is_onset))
+
+    def _be_silent(self) -> Outgoing:
+        self._is_silent = True
+        self._room -= self.slot_ticks
+        self.is_slot_over = self._room <= 0
+        if self._trailing_frames or (self._has_dtx and self._has_encoded):
+            self._trailing_frames = max(0, self._trailing_frames - 1)
+            payload = self._codec.encode(self._quiet_frame)
+        else:
+            payload = self._codec.encode_silence(self.slot_ticks)
+        return Outgoing(payload, self.slot_ticks, is_onset=False)
+
+    def _has_short_packet(self) -> bool:
+        """Tell whether the next packet goes into what is left of this slot."""
+        queue = self.live if self.playout.is_idle else self.playout
+        return queue.next_ticks is not None and queue.next_ticks <= self._room
+
+    def _open_playout(self) -> PlayoutQueue:
+        return PlayoutQueue(
+            sample_rate=self._codec.sample_rate,
+            clock_rate=self._codec.clock_rate,
+            frame_ms=self._audio.frame_ms,
+        )
+
+    def _milliseconds(self, samples: int) -> int:
+        return samples * 1000 // self._codec.sample_rate
+
+    def _heard_ms(self, speech: Speech, now: float) -> int:
+        return self._milliseconds(self._heard.samples(speech, now=now))

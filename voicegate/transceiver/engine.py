@@ -1,41 +1,76 @@
-"""The one loop that feeds all calls of a transceiver: a batch of datagrams in, a batch of datagrams out.
+"""The one loop that feeds all calls of a transceiver: a run of datagrams in, a batch of datagrams out.
 
-No task wakes per packet: this loop reads the hop socket and calls the cores directly, and one schedule holds
-the deadlines of all calls. A call's own task wakes when its agent has something to hear.
+No task wakes per packet: this loop reads the hop socket and calls the cores directly, and one `SlotClock`
+holds the frames and deadlines of all calls. A call's own task wakes when its agent has something to hear.
+
+A packet's way:
+
+1. `Engine._take_run`: the header's bytes name the route, which a check has opened; RTP goes straight to its
+   call by `ActiveCall.handle_rtp`, and is heard before the next packet is looked at.
+2. Anything else takes the long way, `Engine._dispatch`, after which its call is drained and its deadline set
+   anew, `Engine.settle`. So does a call whose deadline has come.
+3. `Engine._turn`, once per slot: the calls whose frame is due say what to send, `ActiveCall.next_packets`.
+   It comes first: the loop looks at the clock before each run.
 """
 
-import heapq
-from collections import Counter
-from itertools import count
+from collections import Counter, defaultdict
 from math import inf
-from typing import Final
+from struct import error as struct_error
+from typing import Final, NamedTuple
 
 import trio
 
 from voicegate.datagram import DatagramPort
 from voicegate.errors import WireError
 from voicegate.ice import Message
+from voicegate.transceiver.alarm import Alarm
+from voicegate.transceiver.clock import Frames, SlotClock
+from voicegate.transceiver.collector import Collector
+from voicegate.transceiver.lateness import Lateness
 from voicegate.transceiver.task import ActiveCall
 from voicegate.wire import PacketKind, Path, Transmit, classify, hop
+from voicegate.wire.path import Address
 
 __all__ = ["Engine"]
 
-_BATCHES_PER_TURN: Final = 8
-"""Batches handled before other tasks get their turn, even when more datagrams wait."""
+_RUNS_PER_TURN: Final = 16
+"""Runs handled before other tasks get their turn, even when more datagrams wait: some milliseconds."""
+
+_FRAMES_AT_ONCE: Final = 64
+"""Frames made before they are sent: a full batch, so that the first of many does not wait for the last."""
+
+
+class _Route(NamedTuple):
+    """Whose datagrams from one client's address are."""
+
+    call: ActiveCall
+    path: Path
+
+
+_RTP: Final = PacketKind.RTP
+_NO_ROUTES: Final[dict[bytes, _Route]] = {}
 
 
 class Engine:
-    """Routes datagrams of one hop socket to calls, and time to all of them."""
+    """Routes datagrams of one hop socket to calls, and time to all of them.
 
-    def __init__(self, port: DatagramPort) -> None:
+    Args:
+        port: The hop socket.
+        collector: Collects garbage between slots, if that is ours to do.
+    """
+
+    def __init__(self, port: DatagramPort, *, collector: Collector | None = None) -> None:
         self._port = port
+        self._collector = collector
         self._by_ufrag: dict[str, ActiveCall] = {}
-        self._by_path: dict[Path, ActiveCall] = {}
         self._by_session: dict[bytes, ActiveCall] = {}
-        self._schedule: list[tuple[float, int, ActiveCall]] = []
-        self._tiebreak = count()
-        self._timer = trio.CancelScope()
-        self._transmits: list[Transmit] = []
+        self._routes: dict[Address, dict[bytes, _Route]] = {}
+        """By relay, and by what stands for the client in its headers."""
+        self._clock = SlotClock[ActiveCall]()
+        self._alarm = Alarm()
+        self._outgoing: defaultdict[Address, list[bytes]] = defaultdict(list)
+        self.lateness: Final = Lateness()
+        """Of all frames so far: from the beginning of their slot until they were the kernel's."""
         self.drops: Counter[str] = Counter()
         """Hop datagrams that reached no call, by reason."""
 
@@ -52,89 +87,97 @@ class Engine:
         del self._by_ufrag[ufrag], self._by_session[session_id]
         while call.paths:
             self.close_path(call.paths.pop(), call)
-        # An ended call keeps no place in the schedule, however far away its deadline was.
-        self._schedule = [entry for entry in self._schedule if entry[2] is not call]
-        heapq.heapify(self._schedule)
+        self._clock.leave(call)
+        self._clock.wake_at(call, None)
 
     @property
     def footprint(self) -> dict[str, int]:
         """How many entries each table holds; all zero when no call is left."""
+        frames, deadlines = self._clock.footprint
         return {
             "ufrags": len(self._by_ufrag),
-            "paths": len(self._by_path),
+            "paths": sum(map(len, self._routes.values())),
             "sessions": len(self._by_session),
-            "deadlines": len(self._schedule),
+            "frames": frames,
+            "deadlines": deadlines,
         }
 
     async def run(self) -> None:
         """Feed the calls until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive)
-            nursery.start_soon(self._keep_time)
+        with self._alarm:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive)
+                nursery.start_soon(self._keep_time)
+
+    # Datagrams
 
     async def _receive(self) -> None:
         while True:
-            await self._port.wait_readable()
-            for _ in range(_BATCHES_PER_TURN):
-                batch = self._port.receive_batch()
-                if not batch:
+            await self._port.wait_readable()  # which lets other tasks run, even if there is something
+            for _ in range(_RUNS_PER_TURN):
+                run = self._port.receive_run()
+                if run is None:
                     break
                 now = trio.current_time()
-                touched = {
-                    call: None for data, source in batch if (call := self._dispatch(data, source, now))
-                }
-                for call in touched:
-                    self.settle(call, now)
+                if now >= self._alarm.deadline:
+                    self._turn(now)
+                self._take_run(*run, now)
                 self._send()
-            await trio.lowlevel.checkpoint()
 
-    async def _keep_time(self) -> None:
-        while True:
-            with trio.CancelScope(deadline=self._schedule[0][0] if self._schedule else inf) as self._timer:
-                await trio.sleep_forever()
-            now = trio.current_time()
-            while self._schedule and self._schedule[0][0] <= now:
-                deadline, _, call = heapq.heappop(self._schedule)
-                # An entry that its call no longer knows was overtaken by an earlier one.
-                if deadline == call.deadline:
-                    call.deadline = None
-                    call.handle_timeout(now=now)
+    def _take_run(self, run: bytes, size: int, source: Address, now: float) -> None:
+        """Hand each datagram of a run to its call; all are ``size`` long, the last may be shorter."""
+        routes = self._routes.get(source, _NO_ROUTES)
+        unpack = hop.SHORT_HEADER.unpack_from
+        room = size - hop.HEADER_LENGTH
+        for at in range(0, len(run) or 1, size):
+            try:
+                magic, length, key = unpack(run, at)
+            except struct_error:
+                self.drops["malformed_hop"] += 1
+                break
+            start = at + hop.HEADER_LENGTH
+            data = run[start : start + length]
+            route = routes.get(key)
+            is_whole = len(data) == length <= room
+            if route is not None and is_whole and magic == hop.DATA_MAGIC and classify(data) is _RTP:
+                call, path = route
+                if call.handle_rtp(data, path=path, now=now):
                     self.settle(call, now)
-            self._send()
+            else:
+                self._dispatch(run[at : at + size], source, now)
 
-    def _dispatch(self, data: bytes, source: tuple[str, int], now: float) -> ActiveCall | None:
-        """Hand one hop datagram to the call it belongs to, and return that call."""
+    def _dispatch(self, data: bytes, source: Address, now: float) -> None:
+        """Hand one hop datagram to the call it belongs to, the long way."""
         try:
             datagram = hop.decode(data)
         except WireError:
             self.drops["malformed_hop"] += 1
-            return None
+            return
         if datagram.type == hop.HopType.CHECK_REFUSED:
             call = self._by_session.get(datagram.payload)
             if call is not None:
                 call.core.handle_refused_check()
-            return call
-        if datagram.type == hop.HopType.PING:
+        elif datagram.type == hop.HopType.PING:
             pong = hop.encode(
                 hop.HopType.PONG, host=datagram.host, port=datagram.port, payload=datagram.payload
             )
             self._port.send_batch([(pong, source)])
-            return None
-        if datagram.type != hop.HopType.DATA:
+        elif datagram.type != hop.HopType.DATA:
             self.drops["hop_type"] += 1
-            return None
-        path = Path(source, datagram.host, datagram.port, datagram.is_stream)
-        call = self._find(datagram.payload, path)
-        if call is None:
-            self.drops["no_session"] += 1
-            self._send_gone(path)
-            return None
-        call.handle_datagram(datagram.payload, path=path, now=now)
-        return call
+        else:
+            path = Path(source, datagram.host, datagram.port, datagram.is_stream)
+            call = self._find(datagram.payload, path)
+            if call is None:
+                self.drops["no_session"] += 1
+                self._send_gone(path)
+            else:
+                call.handle_datagram(datagram.payload, path=path, now=now)
+                self.settle(call, now)
 
     def _find(self, data: bytes, path: Path) -> ActiveCall | None:
         if classify(data) is not PacketKind.STUN:
-            return self._by_path.get(path)
+            route = self._routes.get(path.relay, _NO_ROUTES).get(_key(path))
+            return None if route is None else route.call
         # A check names its call, which may be another than its source address had before.
         try:
             username = Message.decode(data).username
@@ -143,18 +186,69 @@ class Engine:
         call = self._by_ufrag.get(username.partition(":")[0]) if username else None
         if call is not None and path in call.paths:
             # Whoever checks is there: a path that another call took over meanwhile comes back.
-            self._by_path[path] = call
+            self.open_path(path, call)
         return call
 
+    # Time
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self._alarm.wait()
+            now = trio.current_time()
+            if now >= self._alarm.deadline:
+                self._turn(now)
+            if self._collector is not None:
+                self._collector.collect(until=self._alarm.deadline, is_idle=not self._by_session)
+
+    def _turn(self, now: float) -> None:
+        """Send the frames of the slots that have begun, then let the calls act whose deadline has come."""
+        clock = self._clock
+        clock.handle_timeout(now=now)
+        while (frames := clock.poll_frames()) is not None:
+            self._send_frames(frames, now)
+        while (call := clock.poll_wake()) is not None:
+            call.handle_timeout(now=now)
+            self.settle(call, now)
+        self._send()
+        self._alarm.set(self._next_deadline())
+
+    def _send_frames(self, frames: Frames[ActiveCall], now: float) -> None:
+        for first in range(0, len(frames.members), _FRAMES_AT_ONCE):
+            senders: list[ActiveCall] = []
+            for call in frames.members[first : first + _FRAMES_AT_ONCE]:
+                packets = call.next_packets(missed=frames.missed, now=now)
+                if packets:
+                    senders.append(call)
+                    outgoing = self._outgoing[call.relay]
+                    for packet in packets:
+                        outgoing.append(hop.encode_data(call.key, packet))
+            self._send()
+            late = max(0.0, trio.current_time() - frames.deadline)
+            bucket = Lateness.bucket(late)
+            self.lateness.note(late, bucket, frames=len(senders))
+            for call in senders:
+                call.lateness.note(late, bucket)
+
+    def _next_deadline(self) -> float:
+        deadline = self._clock.poll_timeout()
+        return inf if deadline is None else deadline
+
+    # What calls want
+
     def settle(self, call: ActiveCall, now: float) -> None:
-        """After a call was touched: drain it, and bring table and schedule up to date."""
+        """After a call was touched the long way: drain it, and bring the schedule up to date."""
         call.drain(now=now)
-        deadline = call.core.poll_timeout()
-        if deadline is not None and (call.deadline is None or deadline < call.deadline):
-            call.deadline = deadline
-            heapq.heappush(self._schedule, (deadline, next(self._tiebreak), call))
-            if deadline < self._timer.deadline:
-                self._timer.deadline = deadline
+        frame_seconds = call.core.frame_seconds
+        if frame_seconds != call.frame_seconds:
+            self._clock.leave(call)
+            if frame_seconds is not None:
+                self._clock.join(call, frame_seconds=frame_seconds, now=now)
+            call.frame_seconds = frame_seconds
+        call.deadline = call.core.poll_timeout()
+        self._clock.wake_at(call, call.deadline)
+        deadline = self._next_deadline()
+        if deadline < self._alarm.deadline:
+            self._alarm.set(deadline)
 
     def touch(self, call: ActiveCall) -> None:
         """Send at once what a command of the agent's has brought about."""
@@ -163,16 +257,21 @@ class Engine:
 
     def send(self, transmit: Transmit) -> None:
         """Send a datagram with the present batch."""
-        self._transmits.append(transmit)
+        data, path = transmit
+        self._outgoing[path.relay].append(hop.encode_data(_key(path), data))
 
     def open_path(self, path: Path, call: ActiveCall) -> None:
         """Lead datagrams from a path to a call from now on."""
-        self._by_path[path] = call
+        self._routes.setdefault(path.relay, {})[_key(path)] = _Route(call, path)
 
     def close_path(self, path: Path, call: ActiveCall) -> None:
         """Lead them there no longer, and let the relay forget the flow; another call's path is left alone."""
-        if self._by_path.get(path) is call:
-            del self._by_path[path]
+        routes = self._routes.get(path.relay, {})
+        route = routes.get(_key(path))
+        if route is not None and route.call is call:
+            del routes[_key(path)]
+            if not routes:
+                del self._routes[path.relay]
             self._send_gone(path)
 
     def _send_gone(self, path: Path) -> None:
@@ -180,14 +279,12 @@ class Engine:
         self._port.send_batch([(gone, path.relay)])
 
     def _send(self) -> None:
-        """Send all that the calls had to say, as one batch."""
-        self._port.send_batch(
-            (
-                hop.encode(
-                    hop.HopType.DATA, host=path.host, port=path.port, payload=data, is_stream=path.is_stream
-                ),
-                path.relay,
-            )
-            for data, path in self._transmits
-        )
-        self._transmits.clear()
+        """Send all that the calls had to say, as one batch for each relay."""
+        if self._outgoing:
+            for relay, datagrams in self._outgoing.items():
+                self._port.send_run(datagrams, relay)
+            self._outgoing.clear()
+
+
+def _key(path: Path) -> bytes:
+    return hop.client_key(host=path.host, port=path.port, is_stream=path.is_stream)

@@ -94,6 +94,15 @@ class CallStatistics(NamedTuple):
     audio_packets_out: int
     frames_concealed: int
     slots_missed: int
+    concealed_ms: int
+    """Of the client's audio, made up in place of what was lost."""
+    fec_recovered: int
+    red_recovered: int
+    nack_recovered: int
+    """Lost packets that a copy in the next one (twice), or asking for them again, made good."""
+    compressed_ms: int
+    expanded_ms: int
+    """By how much the client's audio was shortened and lengthened."""
     messages_in: int
     messages_out: int
     drops: Mapping[str, int]

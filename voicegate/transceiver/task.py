@@ -1,17 +1,18 @@
 """One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, ParamSpec, Protocol
+from weakref import WeakMethod
 
 import structlog
 import trio
 
-from voicegate.call import Agent, Call, ChannelClosed, ChannelOpened, Connected, EndCause
+from voicegate.call import Agent, AudioFrame, Call, ChannelClosed, ChannelOpened, Connected, EndCause
 from voicegate.datachannel import ChannelClosed as CoreChannelClosed
 from voicegate.datachannel import ChannelOpened as CoreChannelOpened
 from voicegate.dtls import ProtocolVersion
 from voicegate.transceiver.channels import CallChannels
+from voicegate.transceiver.control import MediaControl
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.event import (
     DataProgressed,
@@ -22,14 +23,17 @@ from voicegate.transceiver.event import (
     Phase,
     State,
 )
-from voicegate.wire import Path, Transmit
-from voicegate.wire.path import address_text
+from voicegate.transceiver.lateness import Lateness
+from voicegate.wire import Path, Transmit, hop
+from voicegate.wire.path import Address, address_text
 
 __all__ = ["ActiveCall", "Exchange"]
 
 _log = structlog.get_logger()
 
 _VERSION_NAMES: Final[dict[int, str]] = {ProtocolVersion.DTLS_1_2: "1.2", ProtocolVersion.DTLS_1_3: "1.3"}
+
+P = ParamSpec("P")
 
 
 class Exchange(Protocol):
@@ -66,23 +70,31 @@ class ActiveCall:
         self.paths: set[Path] = set()
         """Paths that were this call's own; a newer call from the same address may have taken one over."""
         self.deadline: float | None = None
-        """When the engine's schedule has this call next."""
+        """When the engine's schedule has `handle_timeout`."""
+        self.frame_seconds: float | None = None
+        """What the engine's schedule has this call's frames at."""
+        self.lateness: Final = Lateness()
+        """Of its frames, as the engine measures them."""
+        self.relay: Address = ("", 0)
+        """Where `next_packets` go: the hop address of the relay on the present path."""
+        self.key = b""
+        """What stands there for the client in the header of each packet."""
         self.cause: EndCause | None = None
         self.detail = ""
         self._agent = agent
         self._created_at = now
         self._ended_at: float | None = None
         self._exchange = exchange
-        self._channels = CallChannels(core, partial(exchange.touch, self))
-        self._call = Call(
-            call_id,
-            playout=core.media.downlink.playout,
-            sample_rate=core.media.codec.sample_rate,
-            metadata=metadata,
-            link=self._channels,
+        # What belongs to the call knows it weakly, so that an ended one is gone at once, uncollected.
+        self._channels = CallChannels(core, _weakly(self._touch))
+        media = core.media
+        self.control: Final = MediaControl(
+            media.downlink, media.uplink, media.codec, clock=trio.current_time, end=_weakly(self.end)
         )
+        self._call = Call(call_id, control=self.control, metadata=metadata, link=self._channels)
         self._reached = trio.Event()
         self._scope = trio.CancelScope()
+        self._path: Path | None = None
 
     # The life
 
@@ -110,6 +122,8 @@ class ActiveCall:
             _log.exception("agent failed")
             self.end(EndCause.AGENT_FAILED, ", ".join(map(repr, failures.exceptions)))
         else:
+            if self.control.is_hanging_up:
+                await trio.sleep_forever()  # until all that it said has been played
             self.end(EndCause.AGENT_FINISHED, "the agent returned")
 
     def end(self, cause: EndCause, detail: str) -> None:
@@ -124,6 +138,7 @@ class ActiveCall:
         self.core.close(now=now)
         self._call.close()
         self._channels.close()
+        self.control.set_listener(None)
         _log.info("call ended", cause=self.cause and self.cause.value, detail=self.detail, **self._phases())
 
     # The core's input: its faults, which would be ours, end this call and no other
@@ -135,12 +150,48 @@ class ActiveCall:
         except Exception as fault:
             self._contain(fault)
 
+    def handle_rtp(self, data: bytes, *, path: Path, now: float) -> bool:
+        """Feed the core an RTP packet and hand on what is heard; return whether the call is to be settled."""
+        try:
+            is_touched = self.core.handle_rtp(data, path=path, now=now)
+        except Exception as fault:
+            self._contain(fault)
+            return True
+        media = self.core.media
+        uplink = media.uplink
+        while (frame := uplink.poll_frame()) is not None:
+            self.control.handle_frame(frame, now=now)
+            if type(frame) is AudioFrame:  # What comes of packets that nobody decodes can wait for the slot.
+                self._follow_control()
+        if is_touched or (uplink.poll_timeout() is None and not media.has_feedback):
+            return is_touched
+        due = media.poll_timeout()
+        return due is not None and (self.deadline is None or due < self.deadline)
+
+    def next_packets(self, *, missed: int, now: float) -> Sequence[bytes]:
+        """Return the packets of the slot that has begun; they go to `relay` for the client of `key`."""
+        core = self.core
+        try:
+            packets = core.next_packets(missed=missed, now=now)
+        except Exception as fault:
+            self._contain(fault)
+            return ()
+        self._follow_control()
+        path = core.path
+        if path is not None and path is not self._path:
+            self._path, self.relay = path, path.relay
+            self.key = hop.client_key(host=path.host, port=path.port, is_stream=path.is_stream)
+        return packets
+
     def handle_timeout(self, *, now: float) -> None:
         """Feed the core the time."""
         try:
             self.core.handle_timeout(now=now)
         except Exception as fault:
             self._contain(fault)
+
+    def _touch(self) -> None:
+        self._exchange.touch(self)
 
     def _contain(self, fault: Exception) -> None:
         _log.exception("call core failed", call=self.id)
@@ -155,7 +206,8 @@ class ActiveCall:
         while (transmit := core.poll_transmit()) is not None:
             exchange.send(transmit)
         while (frame := core.poll_audio()) is not None:
-            self._call.push_audio(frame)
+            self.control.handle_frame(frame, now=now)
+        self._follow_control()
         while (event := core.poll_event()) is not None:
             match event:
                 case PathAdded(path=path):
@@ -176,6 +228,10 @@ class ActiveCall:
                     self._channels.progress()
                 case Ended(cause=cause, detail=detail):
                     self.end(cause, detail)
+
+    def _follow_control(self) -> None:
+        while (event := self.control.poll_event()) is not None:
+            self._call.push_event(event)
 
     # What is known from outside
 
@@ -219,5 +275,19 @@ class ActiveCall:
                 "srtp_profile": security.srtp_profile.name,
             },
             "codec": self.core.media.codec.name,
+            "lateness_ms": self.lateness.describe(),
+            "audio": self.core.media.statistics()._asdict(),
             "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
         }
+
+
+def _weakly(method: Callable[P, None]) -> Callable[P, None]:
+    """Call a method only as long as its object is there for others."""
+    reference = WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(*args, **kwargs)
+
+    return call

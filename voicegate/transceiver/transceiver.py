@@ -4,7 +4,7 @@ import datetime
 from base64 import b32encode
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 import trio
@@ -18,9 +18,12 @@ from voicegate.ice import Keyring, Route
 from voicegate.observability import Histogram, Metrics
 from voicegate.sctp import SctpAssociation, decode_init
 from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_data
+from voicegate.transceiver.call_id import call_id_of
+from voicegate.transceiver.collector import Collector
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.engine import Engine
 from voicegate.transceiver.event import Phase
+from voicegate.transceiver.lateness import BOUNDS_MS
 from voicegate.transceiver.task import ActiveCall
 
 __all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]
@@ -31,6 +34,7 @@ ENDED_CALLS_KEPT: Final = 256
 """Ended calls that can still be asked about; people look when a call just failed."""
 
 _PHASE_BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_AUDIO_BOUNDS_MS: Final = (5, 10, 20, 40, 60, 80, 120, 160, 240)
 _NTP_EPOCH: Final = datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -62,6 +66,8 @@ class Transceiver:
         set_up: SetUp,
         random: Callable[[int], bytes],
         clock: Callable[[], datetime.datetime],
+        uplink: Literal["fast", "accurate"] = "fast",
+        collector: Collector | None = None,
     ) -> None:
         self._agent = agent
         self._keyring = keyring
@@ -84,7 +90,9 @@ class Transceiver:
         self._totals: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
         self._nursery: trio.Nursery | None = None
-        self.engine: Final = Engine(port)
+        self._uplink = uplink
+        self._collector = collector
+        self.engine: Final = Engine(port, collector=collector)
         self.candidates: Sequence[Candidate] = ()
         """The relays' addresses, as answers list them."""
 
@@ -157,9 +165,10 @@ class Transceiver:
             association=association,
             data_channel_id=data_channel_id,
             set_up=self._set_up,
+            uplink=self._uplink,
         )
         call = ActiveCall(
-            self._call_id(route), core, agent=self._agent, metadata=metadata, exchange=self.engine, now=now
+            call_id_of(route), core, agent=self._agent, metadata=metadata, exchange=self.engine, now=now
         )
         self._calls[call.id], self._pending[call] = call, client
         self.engine.add(call, ufrag=local.ufrag, session_id=route.session_id)
@@ -197,6 +206,27 @@ class Transceiver:
         metrics.counter(
             "hop_drops", "Hop datagrams that reached no call, by reason", self.engine.drops, label="reason"
         )
+        audio = {name: Histogram(_AUDIO_BOUNDS_MS) for name in ("jitter", "depth", "target")}
+        for call in self._calls.values():
+            figures = call.core.media.statistics()
+            for name, ms in zip(audio, (figures.jitter_ms, figures.depth_ms, figures.target_ms), strict=True):
+                audio[name].observe(ms)
+        metrics.histogram(
+            "calls_audio_ms", "Calls by how the client's audio comes in just now", audio, label="figure"
+        )
+        late = self.engine.lateness
+        metrics.histogram(
+            "frame_lateness_ms",
+            "Milliseconds from the beginning of a frame's slot until it left",
+            Histogram(BOUNDS_MS, counts=late.counts, total=late.total * 1000),
+        )
+        if self._collector is not None:
+            metrics.histogram(
+                "gc_pause_ms",
+                "Milliseconds that the process stood still for garbage collection",
+                self._collector.pauses,
+                label="kind",
+            )
         metrics.histogram("setup_ms", "Milliseconds from offer to milestone", self._phases, label="phase")
 
     # Internals
@@ -245,13 +275,6 @@ class Transceiver:
         for phase in Phase:
             if (ms := call.phase_ms(phase)) is not None:
                 self._phases[phase.value].observe(ms)
-
-    def _call_id(self, route: Route) -> str:
-        """Make an id that leads later requests to this transceiver, and that nobody can guess (64 bits)."""
-        tail = (
-            b32encode(route.transceiver_id.to_bytes(4, "big") + route.session_id).decode().rstrip("=").lower()
-        )
-        return f"rtc_u{route.cluster}_{tail}"
 
 
 def _count(call: ActiveCall, totals: Counter[str], drops: Counter[str]) -> None:

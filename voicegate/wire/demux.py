@@ -28,12 +28,17 @@ _BY_FIRST_BYTE: Final = tuple(
 )
 
 
+# Members of an enum by name cost ten times what they cost by these, and this is asked of every packet.
+_RTP: Final = PacketKind.RTP
+_RTCP: Final = PacketKind.RTCP
+
+
 def classify(datagram: bytes) -> PacketKind:
     """Name the protocol of a datagram; an empty one is `PacketKind.UNKNOWN`."""
     if len(datagram) < 2:
         return PacketKind.UNKNOWN
     kind = _BY_FIRST_BYTE[datagram[0]]
     # RTCP packet types 192..223 stand where RTP has marker and payload type (RFC 5761 §4).
-    if kind is PacketKind.RTP and 192 <= datagram[1] < 224:
-        return PacketKind.RTCP
+    if kind is _RTP and 192 <= datagram[1] < 224:
+        return _RTCP
     return kind

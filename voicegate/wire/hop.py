@@ -15,12 +15,29 @@ from typing import Final, NamedTuple
 
 from voicegate.errors import UsageError, WireError
 
-__all__ = ["HEADER_LENGTH", "MAX_PAYLOAD_LENGTH", "HopDatagram", "HopType", "decode", "encode"]
+__all__ = [
+    "DATA_MAGIC",
+    "HEADER_LENGTH",
+    "MAX_PAYLOAD_LENGTH",
+    "SHORT_HEADER",
+    "HopDatagram",
+    "HopType",
+    "client_key",
+    "decode",
+    "encode",
+    "encode_data",
+]
 
 _MAGIC: Final = 0x56
 _VERSION: Final = 1
 _HEADER: Final = Struct("!BBHBBH16s")
 HEADER_LENGTH: Final = _HEADER.size
+SHORT_HEADER: Final = Struct("!HH20s")
+"""The header for who handles many: magic with version and type, payload length, and the client's key, which
+is all that tells one client of a relay from another."""
+DATA_MAGIC: Final = _MAGIC << 8 | _VERSION << 4
+"""What the first 16 bits of a client's packet are."""
+_CLIENT: Final = Struct("!BBH16s")
 MAX_PAYLOAD_LENGTH: Final = 0xFFFF
 """What the header's length can say."""
 _FLAG_STREAM: Final = 0x01
@@ -84,3 +101,13 @@ def encode(type_: int, *, host: bytes, port: int, payload: bytes = b"", is_strea
         raise UsageError(f"hop payload of {len(payload)} bytes")
     flags = _FLAG_STREAM if is_stream else 0
     return _HEADER.pack(_MAGIC, _VERSION << 4 | type_, len(payload), flags, 0, port, host) + payload
+
+
+def client_key(*, host: bytes, port: int, is_stream: bool = False) -> bytes:
+    """Return the 20 bytes that stand for a client in each of its headers."""
+    return _CLIENT.pack(_FLAG_STREAM if is_stream else 0, 0, port, host)
+
+
+def encode_data(key: bytes, payload: bytes) -> bytes:
+    """Put a packet for a client together, as `encode` does, from the client's key."""
+    return SHORT_HEADER.pack(DATA_MAGIC, len(payload), key) + payload

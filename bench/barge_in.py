@@ -1,0 +1,172 @@
+"""How long a user who talks over the agent still hears it: from the detection of speech to silence.
+
+The agent says a tone for ever and speech detection empties its output. Silence is measured at the end of a
+client of our own, whose last packet that is not silent left the server a moment before, and in Chromium,
+where what its speakers would play has fallen silent. All share the wall clock of one machine.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import trio
+
+import voicegate
+from tests.harness import make_client
+from tests.relay.place import Lines
+from voicegate.call import Call, Interrupted, SpeechStopped
+from voicegate.observability import configure_logging
+from voicegate.testing.browser import open_browser
+from voicegate.testing.phone import open_phone
+from voicegate.testing.sound import Sound, silence, speech_like
+
+TRIALS = 50
+SPOKEN = 0.8
+PAUSE = 1.6
+"""Seconds that the user speaks, and is silent: longer than the detector needs to take the turn for over."""
+
+SPARE = 5
+"""Sentences more than trials, for what the browser needs to begin."""
+
+LOUD = 2000
+"""Of 32767: the tone is louder, what a fade leaves is not."""
+
+SCRIPT = (Path(__file__).parent / "barge_in.js").read_text()
+
+
+async def talk(call: Call) -> None:
+    """Say a tone for ever; report when it is cut short, and begin again when the user is silent."""
+    wave = call.sample_rate // 500
+    second = (
+        array("h", [round(12_000 * math.sin(2 * math.pi * n / wave)) for n in range(wave)]).tobytes() * 500
+    )
+    call.detect_speech(silence_ms=400, barge_in=True)
+    call.audio_out.send_nowait(20 * second)
+    async for event in call.events:
+        match event:
+            case Interrupted():
+                print(json.dumps({"interrupted": time.time()}), flush=True)
+            case SpeechStopped():
+                call.audio_out.send_nowait(20 * second)
+            case _:
+                pass
+
+
+async def serve() -> None:
+    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0", cors_origins=["*"])
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(voicegate.serve, talk, config))
+        print(json.dumps({"url": server.url}), flush=True)
+        stdin = trio.lowlevel.FdStream(os.dup(0))
+        while await stdin.receive_some():
+            pass
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_server() -> AsyncIterator[tuple[str, Lines]]:
+    command = [sys.executable, "-m", "bench.barge_in", "serve"]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    lines = Lines(process.stdout)
+    try:
+        yield (await lines.read())["url"], lines
+    finally:
+        with trio.CancelScope(shield=True):
+            await process.stdin.aclose()
+            await process.wait()
+
+
+async def interruptions(lines: Lines, times: list[float], trials: int) -> None:
+    while len(times) < trials:
+        times.append((await lines.read())["interrupted"])
+
+
+async def measure_socket(trials: int) -> list[float]:
+    """Return seconds from each detection to the last packet that was not silent."""
+    async with open_server() as (url, lines), open_phone(url, make_client(codec="PCMU")) as phone:
+        await phone.wait_connected()
+        loud: list[float] = []
+        times: list[float] = []
+
+        async def listen() -> None:
+            """Note when a frame came that is not silent; G.711 keeps each frame to itself."""
+            while True:
+                await phone.wait_until(lambda: len(phone.core.heard) >= 320)
+                samples = array("h", bytes(phone.core.heard))
+                phone.core.heard.clear()
+                if max(map(abs, samples)) > LOUD:
+                    loud.append(time.time())
+
+        async def speak() -> None:
+            spoken = speech_like(SPOKEN, rate=8000)
+            while True:
+                await trio.sleep(PAUSE)
+                phone.say(spoken.pcm)
+                await trio.sleep(SPOKEN)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            nursery.start_soon(speak)
+            await interruptions(lines, times, trials)
+            await trio.sleep(0.5)
+            nursery.cancel_scope.cancel()
+    return [max([at - began for at in loud if began <= at < began + 0.4], default=0.0) for began in times]
+
+
+async def measure_browser(trials: int) -> list[float]:
+    """Return seconds from each detection to silence in Chromium."""
+    with tempfile.TemporaryDirectory() as folder:
+        microphone = Path(folder, "voice.wav")
+        voice = speech_like(SPOKEN).samples.tolist() + silence(PAUSE).samples.tolist()
+        Sound((trials + SPARE) * voice).write_wav(microphone)
+        async with open_server() as (url, lines), open_browser("chromium", microphone=microphone) as browser:
+            page = await browser.open_page(url)
+            await page.evaluate(f"await ({SCRIPT})({json.dumps(url + 'v1/realtime/calls')})")
+            times: list[float] = []
+            await interruptions(lines, times, trials)
+            await trio.sleep(0.5)
+            changes = await page.evaluate("window.changes")
+    quiet = [at / 1000 for at, is_loud in changes if not is_loud]
+    found = [min([at - began for at in quiet if at >= began], default=math.inf) for began in times]
+    return [seconds for seconds in found if seconds < PAUSE]
+
+
+def show(where: str, delays: list[float]) -> dict[str, float]:
+    ordered = sorted(1000 * seconds for seconds in delays)
+    figures = {
+        "trials": len(ordered),
+        "median_ms": median(ordered),
+        "p95_ms": ordered[int(0.95 * len(ordered))],
+        "longest_ms": ordered[-1],
+    }
+    line = f"{figures['median_ms']:9.1f}{figures['p95_ms']:9.1f}{figures['longest_ms']:9.1f}"
+    print(f"{where:26}{len(ordered):7}{line}", flush=True)
+    return figures
+
+
+def main(trials: int = TRIALS) -> dict[str, dict[str, float]]:
+    print(f"{'from speech to silence, ms':26}{'trials':>7}{'median':>9}{'p95':>9}{'longest':>9}")
+    return {
+        "socket": show("at the server's socket", trio.run(measure_socket, trials)),
+        "chromium": show("in Chromium", trio.run(measure_browser, trials)),
+    }
+
+
+if __name__ == "__main__":
+    configure_logging(level="error")
+    if sys.argv[1:] == ["serve"]:
+        trio.run(serve)
+    else:
+        main(*map(int, sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Calls of another process, asked for over its socket."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trio
+import trio.testing
+
+from tests.signalling.conftest import OFFER, MemoryService
+from voicegate.errors import UsageError
+from voicegate.signalling import OfferRefused, RemoteCalls, RequestRefused, serve_privately
+from voicegate.signalling.app import MAX_BODY
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "socket"
+
+
+@pytest.fixture
+async def calls(service: MemoryService, path: Path, nursery: trio.Nursery) -> RemoteCalls:
+    await nursery.start(serve_privately, service, path)
+    return RemoteCalls(path, agent_name="parrot")
+
+
+async def test_a_call_is_made_shown_and_ended_elsewhere(calls: RemoteCalls, service: MemoryService) -> None:
+    offer = OFFER + "m=application\r\n"
+    created = await calls.create_call(offer, session={"voice": "é"}, client="2001:db8::7", data_channel_id=7)
+    assert (created.id, created.answer) == ("rtc_0", offer)
+    assert service.offers == [(offer, {"voice": "é"}, "2001:db8::7")]
+    assert service.data_channel_ids == [7]
+    described = {"id": "rtc_0", "state": "connected", "cause": None, "phases": {"offer": 1.5}}
+    assert await calls.session("rtc_0") == described
+    assert await calls.sessions() == [described]
+    assert await calls.metrics() == b"voicegate_calls 1\n"
+    assert await calls.is_ready()
+    assert await calls.end_call("rtc_0")
+    assert not await calls.end_call("rtc_0")
+    assert not await calls.end_call("../rtc_0?")
+    assert await calls.session("rtc_1") is None
+
+
+async def test_a_call_needs_neither_session_nor_channel(calls: RemoteCalls, service: MemoryService) -> None:
+    await calls.create_call(OFFER, session=None, client="")
+    assert service.offers == [(OFFER, None, "")]
+    assert service.data_channel_ids == [None]
+
+
+async def test_a_refusal_is_passed_on_as_it_was_said(calls: RemoteCalls) -> None:
+    with pytest.raises(OfferRefused) as caught:
+        await calls.create_call(OFFER + "m=video", session=None, client="")
+    refused = caught.value
+    assert (refused.message, refused.status, refused.code, refused.param) == (
+        "m-line 0 is video.",
+        400,
+        "invalid_offer",
+        "m=0",
+    )
+
+
+async def test_the_longest_offer_that_a_client_may_make_can_be_handed_over(calls: RemoteCalls) -> None:
+    offer = OFFER + "\r\n" * ((MAX_BODY - len(OFFER)) // 2)
+    assert (await calls.create_call(offer, session=None, client="")).answer == offer
+
+
+async def test_a_process_that_is_gone_has_nothing(path: Path) -> None:
+    calls = RemoteCalls(path, agent_name="parrot")
+    assert not await calls.end_call("rtc_0")
+    assert await calls.session("rtc_0") is None
+    assert await calls.sessions() == []
+    assert await calls.metrics() == b""
+    assert not await calls.is_ready()
+    with pytest.raises(OfferRefused) as caught:
+        await calls.create_call(OFFER, session=None, client="")
+    assert (caught.value.status, caught.value.code) == (503, "no_capacity")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", b"what?\r\n\r\n"])
+async def test_a_process_that_ends_within_an_answer_is_gone(
+    answer: bytes, path: Path, nursery: trio.Nursery
+) -> None:
+    with trio.socket.socket(trio.socket.AF_UNIX) as listening:
+        await listening.bind(str(path))
+        listening.listen(1)
+
+        async def hang_up() -> None:
+            accepted, _ = await listening.accept()
+            with accepted:
+                await accepted.recv(1000)
+                await accepted.send(answer)
+
+        nursery.start_soon(hang_up)
+        assert await RemoteCalls(path, agent_name="parrot").session("rtc_0") is None
+
+
+async def test_an_answer_without_end_is_none(calls: RemoteCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicegate.signalling.remote.MAX_ANSWER", 5)
+    assert await calls.metrics() == b""
+
+
+async def test_a_process_that_hangs_is_waited_for_so_long_only(
+    calls: RemoteCalls, service: MemoryService, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    service.before_answer = trio.sleep_forever
+    with pytest.raises(RequestRefused, match="does not answer") as caught:
+        await calls.create_call(OFFER, session=None, client="")
+    assert (caught.value.status, caught.value.code) == (504, "worker_timeout")
+
+
+async def test_not_being_ready_is_told(calls: RemoteCalls, service: MemoryService) -> None:
+    service.ready = False
+    assert not await calls.is_ready()
+
+
+async def test_a_socket_leaves_its_folder_with_its_owner(service: MemoryService, path: Path) -> None:
+    folder = path.parent
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_privately, service, path)
+        assert list(folder.iterdir()) == [path]
+        with pytest.raises(UsageError, match="in use"):
+            await nursery.start(partial(serve_privately, service, path))
+        nursery.cancel_scope.cancel()
+    assert list(folder.iterdir()) == []

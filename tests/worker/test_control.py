@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+
+from voicegate.config import Config, SetUp
+from voicegate.sdp.candidate import host_candidates
+from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
+
+CONFIGS = [
+    Config(),
+    Config(
+        http="[::1]:0",
+        udp=["192.0.2.1:1", "[2001:db8::1]:2"],
+        tcp="192.0.2.1:443",
+        tls_certificate="certificate.pem",
+        advertise=["192.0.2.7", "198.51.100.1:5000"],
+        workers=4,
+        agent="mine:agent",
+        secrets=[b"\xff" * 16],
+        set_up=SetUp(dtls=("1.2",), early=False, sped="off"),
+        cors_origins=("https://example.org",),
+        hosts=("a.example",),
+    ),
+    Config(tcp="off"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) -> None:
+    settings = WorkerSettings(
+        number=1,
+        transceiver_id=17,
+        config=config,
+        secrets=[b"\xfe" * 16],
+        hop_host="::1",
+        candidates=host_candidates(udp=[("192.0.2.1", 1)], tcp=[("2001:db8::1", 2)]),
+        folder=Path("folder"),
+        import_path=["", "beside"],
+        logging={"level": "info", "json": True},
+    )
+    received = WorkerSettings.from_json(json.loads(json.dumps(settings.to_json())))
+    assert received.secrets == settings.secrets
+    for name in ("number", "transceiver_id", "hop_host", "folder", "import_path", "logging"):
+        assert getattr(received, name) == getattr(settings, name)
+    assert tuple(received.candidates) == settings.candidates
+    assert received.config == attrs.evolve(config, secrets=())
+    assert "xfe" not in repr(settings)
+
+
+def test_no_two_processes_share_a_socket() -> None:
+    folder = Path("folder")
+    assert len({server_socket(folder), worker_socket(folder, 0), worker_socket(folder, 0xFFFFFFFF)}) == 3

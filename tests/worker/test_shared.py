@@ -1,0 +1,106 @@
+"""Two workers' HTTP sides in one process: each answers for the other's calls, and a third party for all."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+import pytest
+import trio
+
+from tests.signalling.conftest import OFFER, MemoryService
+from voicegate.ice import Route
+from voicegate.signalling import CreatedCall, OfferRefused, serve_privately
+from voicegate.transceiver.call_id import call_id_of
+from voicegate.worker.control import server_socket, worker_socket
+from voicegate.worker.shared import SharedCalls
+
+
+class Worker(MemoryService):
+    """A service whose calls have ids as a transceiver's have."""
+
+    def __init__(self, transceiver_id: int) -> None:
+        super().__init__()
+        self.transceiver_id = transceiver_id
+        self.fault: OfferRefused | None = None
+
+    async def create_call(self, offer: str, **keywords: object) -> CreatedCall:
+        if self.fault is not None:
+            raise self.fault
+        call = await super().create_call(offer, **keywords)  # type: ignore[arg-type]
+        id_ = call_id_of(Route(self.transceiver_id, len(self.calls).to_bytes(8, "big")))
+        self.calls[id_] = self.calls.pop(call.id) | {"id": id_}
+        return attrs.evolve(call, id=id_)
+
+
+@attrs.frozen
+class Place:
+    """Worker 1 as the public sees it, and what is behind it."""
+
+    public: SharedCalls
+    own: Worker
+    other: Worker
+    server: Worker
+
+
+@pytest.fixture
+async def place(nursery: trio.Nursery) -> AsyncIterator[Place]:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        own, other, server = Worker(1), Worker(2), Worker(3)
+        await nursery.start(serve_privately, other, worker_socket(folder, 2))
+        await nursery.start(serve_privately, server, server_socket(folder))
+        yield Place(SharedCalls(own, transceiver_id=1, folder=folder), own, other, server)
+        nursery.cancel_scope.cancel()
+
+
+async def create(service: SharedCalls | Worker, session: Mapping[str, str] | None = None) -> str:
+    return (await service.create_call(OFFER, session=session, client="192.0.2.1")).id
+
+
+async def test_calls_of_its_own_need_nobody_else(place: Place) -> None:
+    call_id = await create(place.public)
+    assert await place.public.session(call_id) == place.own.calls[call_id]
+    assert await place.public.end_call(call_id)
+    assert not await place.public.end_call(call_id)
+
+
+async def test_another_workers_call_is_shown_and_ended_through_it(place: Place) -> None:
+    call_id = await create(place.other)
+    assert await place.public.session(call_id) == place.other.calls[call_id]
+    assert await place.public.end_call(call_id)
+    assert place.other.calls[call_id]["state"] == "ended"
+    assert not await place.public.end_call(call_id)
+
+
+async def test_calls_of_a_worker_that_is_gone_are_unknown(place: Place) -> None:
+    call_id = call_id_of(Route(0xFFFFFFFF, bytes(8)))
+    for unknown in (call_id, "rtc_1", "", "../server"):
+        assert await place.public.session(unknown) is None
+        assert not await place.public.end_call(unknown)
+
+
+async def test_an_offer_that_finds_no_room_is_handed_over_whole(place: Place) -> None:
+    place.own.fault = OfferRefused("all slots are taken", status=503, code="no_capacity")
+    call_id = await create(place.public, {"voice": "marin"})
+    assert place.server.calls[call_id]["id"] == call_id
+    assert place.server.offers == [(OFFER, {"voice": "marin"}, "192.0.2.1")]
+    place.server.fault = OfferRefused("nowhere", status=503, code="no_capacity", param=None)
+    with pytest.raises(OfferRefused, match="nowhere"):
+        await create(place.public)
+
+
+async def test_an_offer_that_is_wrong_is_refused_at_once(place: Place) -> None:
+    place.own.fault = OfferRefused("too many", status=429, code="too_many_pending_calls")
+    with pytest.raises(OfferRefused, match="too many"):
+        await create(place.public)
+    assert place.server.offers == []
+
+
+async def test_what_concerns_all_is_asked_of_who_knows_all(place: Place) -> None:
+    call_id = await create(place.server)
+    assert [session["id"] for session in await place.public.sessions()] == [call_id]
+    assert await place.public.metrics() == await place.server.metrics()
+    assert await place.public.is_ready()
+    place.server.ready = False
+    assert not await place.public.is_ready()

@@ -1,0 +1,131 @@
+"""A worker: a transceiver with its agent, and an HTTP listener that stands for the whole server.
+
+It is driven by its supervisor through `voicegate.worker.control` and ends with it, at the end of stdin, after
+goodbyes to its calls.
+"""
+
+import os
+import signal
+import sys
+from contextlib import closing, suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+import structlog
+import trio
+
+from voicegate.child.channel import ControlChannel
+from voicegate.errors import VoicegateError
+from voicegate.observability import configure_logging
+from voicegate.signalling import serve_http, serve_privately
+from voicegate.transceiver import Transceiver
+from voicegate.transceiver.collector import open_collector
+from voicegate.wire.path import Address
+from voicegate.worker.calls import LocalCalls, make_transceiver, open_port, run_agent
+from voicegate.worker.control import WorkerSettings, worker_socket
+from voicegate.worker.shared import SharedCalls
+
+__all__ = ["main", "run_worker"]
+
+_BEAT_INTERVAL: Final = 1.0
+"""Seconds between signs of life."""
+
+
+class _Worker(NamedTuple):
+    hop: Address
+    transceiver: Transceiver
+
+
+def main() -> None:
+    """Run a worker on this process's stdin and stdout."""
+    # What a signal to all of us means is for the supervisor to say. Handlers, since what is ignored would be
+    # ignored by an agent's process, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    stdin, stdout = os.dup(0), os.dup(1)
+    # The channel is ours alone: what an agent prints or reads goes elsewhere.
+    os.dup2(2, 1)
+    with open(os.devnull) as nothing:  # noqa: PTH123 - there is no Path to speak of
+        os.dup2(nothing.fileno(), 0)
+
+    async def converse() -> None:
+        stream = trio.StapledStream(trio.lowlevel.FdStream(stdout), trio.lowlevel.FdStream(stdin))
+        async with ControlChannel(stream) as control:
+            await run_worker(control)
+
+    trio.run(converse)
+
+
+async def run_worker(control: ControlChannel) -> None:
+    """Serve calls until the supervisor is gone, or until the configuration proves impossible.
+
+    Cancellation: ends every call with its goodbyes.
+    """
+    first = await control.receive()
+    if first is None:
+        return
+    settings = WorkerSettings.from_json(first)
+    if settings.logging is not None:
+        configure_logging(**settings.logging)
+    structlog.contextvars.bind_contextvars(worker=settings.number)
+    sys.path[:] = settings.import_path
+    cause = ""
+    try:
+        async with trio.open_nursery() as nursery:
+            worker: _Worker = await nursery.start(_serve, settings)
+            with suppress(trio.BrokenResourceError):
+                await control.send({"ready": True, "hop": worker.hop})
+                nursery.start_soon(_beat, control, worker.transceiver)
+                while await control.receive() is not None:
+                    pass
+            nursery.cancel_scope.cancel()
+    except* VoicegateError as group:
+        cause = _innermost(group)
+    if cause:
+        with suppress(trio.BrokenResourceError):
+            await control.send({"error": cause})
+
+
+async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Worker]) -> None:
+    config = settings.config
+    with closing(open_port(settings.hop_host)) as port, open_collector() as collector:
+        async with trio.open_nursery() as nursery:
+            agent = await nursery.start(run_agent, config.agent)
+            transceiver = make_transceiver(
+                port,
+                config,
+                agent=agent,
+                secrets=settings.secrets,
+                transceiver_id=settings.transceiver_id,
+                collector=collector,
+            )
+            transceiver.candidates = settings.candidates
+            await nursery.start(transceiver.run)
+            own = LocalCalls(transceiver, agent_name=config.agent)
+            await nursery.start(serve_privately, own, worker_socket(settings.folder, transceiver.id))
+            shared = SharedCalls(own, transceiver_id=transceiver.id, folder=settings.folder)
+            await nursery.start(
+                partial(
+                    serve_http,
+                    shared,
+                    host=config.http.host,
+                    port=config.http.port,
+                    origins=config.cors_origins,
+                    hosts=config.hosts,
+                    is_shared=True,
+                )
+            )
+            task_status.started(_Worker(port.address, transceiver))
+
+
+async def _beat(control: ControlChannel, transceiver: Transceiver) -> None:
+    with suppress(trio.BrokenResourceError):
+        while True:
+            await control.send({"calls": transceiver.call_count})
+            await trio.sleep(_BEAT_INTERVAL)
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
