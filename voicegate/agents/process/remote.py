@@ -213,7 +213,7 @@ class RemoteControl:
         self._clears += 1
         # Reports from before the other end knows of this are out of date.
         self._passed_on = self._received = self._speech_start = 0
-        self._state = OutputState(0, 0, None, state.is_paused)
+        self._state = OutputState(0, 0, None, is_paused=False)
         return Interruption(state.heard_ms, state.queued_ms)
 
     def pause(self) -> None:
