@@ -162,8 +162,8 @@ class Bench:
 
     def counts(self) -> tuple[int, int]:
         """Return the packets of all calls so far, in and out."""
-        medias = [call.core.media for call in self._calls]
-        return sum(media.packets_in for media in medias), sum(media.packets_out for media in medias)
+        audios = [call.core.media for call in self._calls]
+        return sum(media.packets_in for media in audios), sum(media.packets_out for media in audios)
 
     @property
     def _calls(self) -> Sequence[Any]:

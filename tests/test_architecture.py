@@ -28,9 +28,12 @@ DOCUMENTED = tuple(core for core in CORES if core != "wire")
 """`wire` is no protocol; what it cites is in the documents of those that it sorts datagrams for."""
 
 CORE_MODULES = {
+    "voicegate.transceiver.clock",
     "voicegate.transceiver.core",
     "voicegate.transceiver.downlink",
+    "voicegate.transceiver.lateness",
     "voicegate.transceiver.media",
+    "voicegate.transceiver.resends",
     "voicegate.transceiver.uplink",
     "voicegate.agents.process.layout",
     "voicegate.agents.process.message",
