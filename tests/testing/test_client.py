@@ -222,4 +222,4 @@ def test_media_that_overtakes_the_handshake_is_heard() -> None:
     assert media is not None
     assert media.drops["before_keys"] == 0
     assert media.packets_in > 25
-    assert media.uplink.frames_concealed == 0
+    assert media.uplink.statistics().concealed_ms == 0

@@ -138,7 +138,7 @@ def test_statistics_count_both_directions() -> None:
     assert len(call.captured) - 3 <= statistics.datagrams_in <= len(call.captured)
     assert statistics.audio_packets_in >= 49
     assert statistics.audio_packets_out >= 50
-    assert statistics.frames_concealed == statistics.slots_missed == 0
+    assert statistics.concealed_ms == statistics.slots_missed == 0
 
 
 def test_data_on_the_dtls_connection_is_authentic_but_has_no_channel_yet() -> None:

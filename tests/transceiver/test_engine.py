@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from tests.transceiver.exchange import CLIENT_HOST, Caller, Exchange, MemoryPort, sleep
 from tests.transceiver.harness import CLIENT_CERTIFICATE, EPOCH, RELAY, Harness, seeded
+from voicegate.agents import parrot
 from voicegate.call import EndCause
 from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
@@ -21,6 +22,7 @@ from voicegate.ice import Keyring
 from voicegate.observability import Metrics
 from voicegate.sdp import Candidate
 from voicegate.testing.client import ClientCore, ClientState
+from voicegate.testing.sound import speech_like
 from voicegate.transceiver import Transceiver
 from voicegate.transceiver.collector import open_collector
 from voicegate.transceiver.engine import Engine
@@ -460,3 +462,24 @@ async def test_garbage_is_collected_between_slots_when_the_process_is_ours(
         assert 'voicegate_gc_pause_ms_count{kind="young"}' in metrics.render().decode()
         exchange.scope.cancel()
         await exchange.wait_for_end(caller)
+
+
+@pytest.mark.slow
+async def test_how_long_users_wait_for_an_answer_is_shown(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, parrot)
+    caller = exchange.call()
+    await caller.wait_for(ClientState.CONNECTED)
+    caller.core.say(speech_like(1.0, rate=8000).pcm)
+    with trio.fail_after(60):
+        while not (turns := exchange.describe(caller)["turns"]):
+            await trio.sleep(0.1)
+    ((first_audio, first_packet),) = (turn.values() for turn in turns)
+    assert 200 <= first_audio <= first_packet < 1000
+    metrics = Metrics()
+    exchange.transceiver.report(metrics)
+    text = metrics.render().decode()
+    for until, ms in (("first_audio", first_audio), ("first_packet", first_packet)):
+        assert f'voicegate_turn_answer_ms_sum{{until="{until}"}} {float(ms)}' in text
+    exchange.scope.cancel()

@@ -336,7 +336,7 @@ def test_a_lost_packet_is_concealed_and_flagged(codec: str) -> None:
             line.receive(data)
     assert [frame.is_concealed for frame in line.heard] == [index == 7 for index in range(20)]
     assert [frame.position for frame in line.heard] == [rate // 50 * index for index in range(20)]
-    assert line.media.uplink.frames_concealed == 1
+    assert line.media.uplink.statistics().concealed_ms == 20
 
 
 def test_a_gap_before_a_pause_is_given_up_by_time() -> None:
@@ -365,7 +365,7 @@ def test_sequence_numbers_wrap_unheard() -> None:
     for index in range(40):
         line.receive(line.packet(bytes([index]) * 160))
     assert len(line.heard) == 40
-    assert line.media.uplink.frames_concealed == 0
+    assert line.media.uplink.statistics().concealed_ms == 0
     assert line.media.all_drops() == {}
 
 

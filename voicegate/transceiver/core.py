@@ -339,7 +339,6 @@ class CallCore:
             datagrams_out=self._datagrams_out,
             audio_packets_in=self.media.packets_in,
             audio_packets_out=self.media.packets_out,
-            frames_concealed=self.media.uplink.frames_concealed,
             slots_missed=self.media.slots_missed,
             concealed_ms=uplink.concealed_ms,
             fec_recovered=uplink.fec_recovered,
@@ -347,6 +346,7 @@ class CallCore:
             nack_recovered=uplink.nack_recovered,
             compressed_ms=uplink.compressed_ms,
             expanded_ms=uplink.expanded_ms,
+            **self.media.downlink.statistics()._asdict(),
             messages_in=channels.messages_received if channels else 0,
             messages_out=channels.messages_sent if channels else 0,
             drops={**self._drops, **ice, **dtls, **data, **self.media.all_drops()},
@@ -452,6 +452,8 @@ class CallCore:
         self._watchdog = None
         self._ice.end_sped()
         self._begin_sending(now)
+        if self._ice.round_trip is not None:
+            self.media.set_round_trip(self._ice.round_trip)
         self._events.append(MediaReady())
         held, self._held = self._held, []
         for data, path in held:

@@ -20,9 +20,11 @@ from typing import Final, NamedTuple
 
 import trio
 
+from voicegate.call import TurnAnswered
 from voicegate.datagram import DatagramPort
 from voicegate.errors import WireError
 from voicegate.ice import Message
+from voicegate.observability import Histogram
 from voicegate.transceiver.alarm import Alarm
 from voicegate.transceiver.clock import Frames, SlotClock
 from voicegate.transceiver.collector import Collector
@@ -35,6 +37,8 @@ __all__ = ["Engine"]
 
 _RUNS_PER_TURN: Final = 16
 """Runs handled before other tasks get their turn, even when more datagrams wait: some milliseconds."""
+
+_ANSWER_BOUNDS_MS: Final = (50, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000)
 
 _FRAMES_AT_ONCE: Final = 64
 """Frames made before they are sent: a full batch, so that the first of many does not wait for the last."""
@@ -71,6 +75,8 @@ class Engine:
         self._outgoing: defaultdict[Address, list[bytes]] = defaultdict(list)
         self.lateness: Final = Lateness()
         """Of all frames so far: from the beginning of their slot until they were the kernel's."""
+        self.first_audio, self.first_packet = Histogram(_ANSWER_BOUNDS_MS), Histogram(_ANSWER_BOUNDS_MS)
+        """How long users waited for answers, in ms; see `voicegate.call.TurnAnswered`."""
         self.drops: Counter[str] = Counter()
         """Hop datagrams that reached no call, by reason."""
 
@@ -254,6 +260,11 @@ class Engine:
         """Send at once what a command of the agent's has brought about."""
         self.settle(call, trio.current_time())
         self._send()
+
+    def note_answer(self, answer: TurnAnswered) -> None:
+        """Take note of how long a user waited for an answer."""
+        self.first_audio.observe(answer.first_audio_ms)
+        self.first_packet.observe(answer.first_packet_ms)
 
     def send(self, transmit: Transmit) -> None:
         """Send a datagram with the present batch."""

@@ -92,8 +92,8 @@ class CallStatistics(NamedTuple):
     datagrams_out: int
     audio_packets_in: int
     audio_packets_out: int
-    frames_concealed: int
     slots_missed: int
+    """Frames that did not leave since the process stood still for their whole slot."""
     concealed_ms: int
     """Of the client's audio, made up in place of what was lost."""
     fec_recovered: int
@@ -103,6 +103,10 @@ class CallStatistics(NamedTuple):
     compressed_ms: int
     expanded_ms: int
     """By how much the client's audio was shortened and lengthened."""
+    overflow_ms: int
+    discarded_ms: int
+    live_dropped: int
+    """What the agent said and nobody heard, see `voicegate.transceiver.downlink.DownlinkStatistics`."""
     messages_in: int
     messages_out: int
     drops: Mapping[str, int]

@@ -178,6 +178,11 @@ class Media:
         self._pump_reports()
         self.frame_seconds = None
 
+    def set_round_trip(self, seconds: float) -> None:
+        """Take note of how long the way to the client and back is, until reports tell."""
+        self.uplink.set_round_trip(seconds)
+        self.downlink.set_round_trip(seconds)
+
     # Output
 
     def next_packets(self, *, missed: int, now: float) -> Sequence[bytes]:

@@ -4,10 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, Protocol
 from weakref import WeakMethod
 
+import attrs
 import structlog
 import trio
 
-from voicegate.call import Agent, AudioFrame, Call, ChannelClosed, ChannelOpened, Connected, EndCause
+from voicegate.call import (
+    Agent,
+    AudioFrame,
+    Call,
+    ChannelClosed,
+    ChannelOpened,
+    Connected,
+    EndCause,
+    TurnAnswered,
+)
 from voicegate.datachannel import ChannelClosed as CoreChannelClosed
 from voicegate.datachannel import ChannelOpened as CoreChannelOpened
 from voicegate.dtls import ProtocolVersion
@@ -50,6 +60,9 @@ class Exchange(Protocol):
 
     def touch(self, call: "ActiveCall") -> None:
         """Send at once what a command of the agent's has brought about."""
+
+    def note_answer(self, answer: TurnAnswered) -> None:
+        """Take note of how long a user waited for an answer."""
 
 
 class ActiveCall:
@@ -231,6 +244,8 @@ class ActiveCall:
 
     def _follow_control(self) -> None:
         while (event := self.control.poll_event()) is not None:
+            if isinstance(event, TurnAnswered):
+                self._exchange.note_answer(event)
             self._call.push_event(event)
 
     # What is known from outside
@@ -277,6 +292,7 @@ class ActiveCall:
             "codec": self.core.media.codec.name,
             "lateness_ms": self.lateness.describe(),
             "audio": self.core.media.statistics()._asdict(),
+            "turns": [attrs.asdict(turn) for turn in self.control.turns],
             "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
         }
 

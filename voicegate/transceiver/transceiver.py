@@ -150,6 +150,7 @@ class Transceiver:
             track_id="voicegate-audio",
             sctp_init=association.init.encode() if association else None,
             has_sped=self._set_up.sped != "off",
+            prefers_red=self._uplink == "accurate",
             needs_data=data_channel_id is not None,
         )
         negotiated = answer(description, ours)
@@ -219,6 +220,13 @@ class Transceiver:
             "frame_lateness_ms",
             "Milliseconds from the beginning of a frame's slot until it left",
             Histogram(BOUNDS_MS, counts=late.counts, total=late.total * 1000),
+        )
+        answers = {"first_audio": self.engine.first_audio, "first_packet": self.engine.first_packet}
+        metrics.histogram(
+            "turn_answer_ms",
+            "Milliseconds from the end of the user's speech to the agent's first audio, and to its departure",
+            answers,
+            label="until",
         )
         if self._collector is not None:
             metrics.histogram(

@@ -41,6 +41,9 @@ _ANSWER_SECONDS: Final = 0.010
 _ROUND_TRIP_SECONDS: Final = 0.05
 """Until a report tells."""
 
+_ROUNDING_SECONDS: Final = 1e-6
+"""What sums of floats may be off by."""
+
 _LOSING_SECONDS: Final = 5.0
 """So long after a loss the delay of `accurate` leaves time for copies and answers."""
 
@@ -82,7 +85,6 @@ class Uplink:
     ) -> None:
         self.wants: Wants = "pcm"
         """What comes out: decoded frames of 20 ms, packets as they are, or nothing but statistics."""
-        self.frames_concealed = 0
         self._tick_seconds = 1 / codec.clock_rate
         self._has_nack = audio.has_nack
         self._is_fast = mode == "fast"
@@ -223,7 +225,7 @@ class Uplink:
         position = (buffer.next_position or 0) + (buffer.gap - 1) * buffer.packet_ticks
         hold = max(_MIN_HOLD_SECONDS, delay.base + position * self._tick_seconds + delay.spread - since)
         answer = self._round_trip + _ANSWER_SECONDS
-        if self._has_nack and answer <= HOLD_SECONDS:
+        if self._has_nack and answer < HOLD_SECONDS + _ROUNDING_SECONDS:
             hold = max(hold, answer)
         return min(hold, HOLD_SECONDS)
 
@@ -274,7 +276,6 @@ class Uplink:
                 pcm, rate, position, made_up > 0, made_up * 1000 // rate, renderer.level, renderer.is_voice
             )
         )
-        self.frames_concealed += made_up > 0
 
 
 def _encoded(item: Received | Lost) -> EncodedFrame:
