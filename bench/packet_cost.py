@@ -37,7 +37,6 @@ from voicegate.srtp import SrtpSession
 from voicegate.testing.client import ClientCore, ClientState
 from voicegate.transceiver import Transceiver
 from voicegate.transceiver.collector import Collector, open_collector
-from voicegate.transceiver.heap import collapse_heap
 from voicegate.transceiver.lateness import Lateness
 from voicegate.wire import hop
 from voicegate.wire.path import Address, address_bytes
@@ -229,7 +228,6 @@ async def measure(calls: int, seconds: float, agent: str) -> dict[str, float]:
             await nursery.start(bench.transceiver.run)
             for _ in range(calls):
                 await bench.place()
-            collapse_heap()
             bench.renew_consent()
             figures = await observe(bench, seconds)
             nursery.cancel_scope.cancel()

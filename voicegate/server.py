@@ -22,7 +22,6 @@ from voicegate.sdp.candidate import host_candidates
 from voicegate.signalling import serve_http
 from voicegate.transceiver import Transceiver
 from voicegate.transceiver.collector import Collector, open_collector
-from voicegate.transceiver.heap import keep_heap
 from voicegate.worker import (
     LocalCalls,
     Workers,
@@ -140,8 +139,6 @@ async def _serve_calls(
     agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
     with closing(open_port(_hop_host(config))) as port:
         async with trio.open_nursery() as nursery:
-            if collector is not None:
-                nursery.start_soon(keep_heap)
             transceiver = make_transceiver(
                 port,
                 config,

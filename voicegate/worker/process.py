@@ -20,7 +20,6 @@ from voicegate.observability import configure_logging
 from voicegate.signalling import serve_http, serve_privately
 from voicegate.transceiver import Transceiver
 from voicegate.transceiver.collector import open_collector
-from voicegate.transceiver.heap import keep_heap
 from voicegate.wire.path import Address
 from voicegate.worker.calls import LocalCalls, make_transceiver, open_port, run_agent
 from voicegate.worker.control import WorkerSettings, worker_socket
@@ -91,7 +90,6 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
     config = settings.config
     with closing(open_port(settings.hop_host)) as port, open_collector() as collector:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_heap)
             agent = await nursery.start(run_agent, config.agent)
             transceiver = make_transceiver(
                 port,
