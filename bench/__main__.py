@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from bench import churn, echo_delay, first_call, handshakes, relay_death
+from bench import barge_in, churn, echo_delay, first_call, handshakes, relay_death
 
 app = App(name="bench", help="Measures voicegate, beside a reference in the same run.")
 
@@ -13,7 +13,7 @@ app = App(name="bench", help="Measures voicegate, beside a reference in the same
 @app.default
 def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
     """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, handshakes,
-    silences when a relay is killed, and what ten thousand calls leave behind.
+    silences when a relay is killed, how long an interrupted agent is heard, what ten thousand calls leave.
 
     Args:
         runs: Calls from Chromium to each server.
@@ -25,6 +25,7 @@ def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
         "first_call": first_call.main(runs),
         "handshakes": handshakes.main(),
         "relay_death": relay_death.main(),
+        "barge_in": barge_in.main(),
         "churn": churn.main(),
     }
     if output is not None:

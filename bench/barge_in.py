@@ -8,13 +8,10 @@ where what its speakers would play has fallen silent. All share the wall clock o
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,8 +19,8 @@ from statistics import median
 import trio
 
 import voicegate
+from bench.child import Child, open_child
 from tests.harness import make_client
-from tests.relay.place import Lines
 from voicegate.call import Call, Interrupted, SpeechStopped
 from voicegate.observability import configure_logging
 from voicegate.testing.browser import open_browser
@@ -73,29 +70,17 @@ async def serve() -> None:
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def open_server() -> AsyncIterator[tuple[str, Lines]]:
-    command = [sys.executable, "-m", "bench.barge_in", "serve"]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines = Lines(process.stdout)
-    try:
-        yield (await lines.read())["url"], lines
-    finally:
-        with trio.CancelScope(shield=True):
-            await process.stdin.aclose()
-            await process.wait()
-
-
-async def interruptions(lines: Lines, times: list[float], trials: int) -> None:
+async def interruptions(server: Child, times: list[float], trials: int) -> None:
     while len(times) < trials:
-        times.append((await lines.read())["interrupted"])
+        times.append((await server.read())["interrupted"])
 
 
 async def measure_socket(trials: int) -> list[float]:
     """Return seconds from each detection to the last packet that was not silent."""
-    async with open_server() as (url, lines), open_phone(url, make_client(codec="PCMU")) as phone:
+    async with (
+        open_child("bench.barge_in") as server,
+        open_phone((await server.read())["url"], make_client(codec="PCMU")) as phone,
+    ):
         await phone.wait_connected()
         loud: list[float] = []
         times: list[float] = []
@@ -119,7 +104,7 @@ async def measure_socket(trials: int) -> list[float]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
             nursery.start_soon(speak)
-            await interruptions(lines, times, trials)
+            await interruptions(server, times, trials)
             await trio.sleep(0.5)
             nursery.cancel_scope.cancel()
     return [max([at - began for at in loud if began <= at < began + 0.4], default=0.0) for began in times]
@@ -131,11 +116,15 @@ async def measure_browser(trials: int) -> list[float]:
         microphone = Path(folder, "voice.wav")
         voice = speech_like(SPOKEN).samples.tolist() + silence(PAUSE).samples.tolist()
         Sound((trials + SPARE) * voice).write_wav(microphone)
-        async with open_server() as (url, lines), open_browser("chromium", microphone=microphone) as browser:
+        async with (
+            open_child("bench.barge_in") as server,
+            open_browser("chromium", microphone=microphone) as browser,
+        ):
+            url = (await server.read())["url"]
             page = await browser.open_page(url)
             await page.evaluate(f"await ({SCRIPT})({json.dumps(url + 'v1/realtime/calls')})")
             times: list[float] = []
-            await interruptions(lines, times, trials)
+            await interruptions(server, times, trials)
             await trio.sleep(0.5)
             changes = await page.evaluate("window.changes")
     quiet = [at / 1000 for at, is_loud in changes if not is_loud]

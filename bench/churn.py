@@ -2,10 +2,7 @@
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import trio
 
 import voicegate
 import voicegate.testing.client
+from bench.child import open_child
 from tests.harness import make_client
-from tests.relay.place import Lines
 from voicegate.observability import configure_logging
 from voicegate.testing.phone import open_phone
 
@@ -28,37 +25,6 @@ HEARD_SECONDS = 0.1
 
 LATE_SECONDS = 20.0
 """A call that has not come about by then counts as failed: the machine may stall."""
-
-
-class Server:
-    """The server in its own process."""
-
-    def __init__(self, process: trio.Process, lines: Lines, url: str) -> None:
-        self.url = url
-        self._process = process
-        self._lines = lines
-
-    async def look(self) -> dict[str, int]:
-        """Return what the server holds once no call is left."""
-        assert self._process.stdin is not None
-        await self._process.stdin.send_all(b"\n")
-        held: dict[str, int] = await self._lines.read()
-        return held
-
-
-@asynccontextmanager
-async def open_server() -> AsyncIterator[Server]:
-    command = [sys.executable, "-m", "bench.churn", "serve"]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines = Lines(process.stdout)
-    try:
-        yield Server(process, lines, (await lines.read())["url"])
-    finally:
-        with trio.CancelScope(shield=True):
-            await process.stdin.aclose()
-            await process.wait()
 
 
 async def serve() -> None:
@@ -112,16 +78,17 @@ def _has_heard(core: voicegate.testing.client.ClientCore) -> bool:
 async def measure(calls: int) -> list[dict[str, int]]:
     looks: list[dict[str, int]] = []
     print(f"{'calls':>8}{'failed':>8}{'MB':>8}{'tasks':>7}{'descriptors':>13}{'entries':>9}")
-    async with open_server() as server:
+    async with open_child("bench.churn") as server:
+        url = (await server.read())["url"]
         failed = 0
         for look in range(LOOKS + 1):
-            held = await server.look() | {"calls": calls * look // LOOKS, "failed": failed}
+            held = await server.ask() | {"calls": calls * look // LOOKS, "failed": failed}
             looks.append(held)
             megabytes = held["resident"] / 2**20
             line = f"{held['tasks']:7}{held['descriptors']:13}{held['entries']:9}"
             print(f"{held['calls']:8}{held['failed']:8}{megabytes:8.1f}{line}", flush=True)
             if look < LOOKS:
-                failed += await call_many(server.url, calls // LOOKS)
+                failed += await call_many(url, calls // LOOKS)
     return looks
 
 

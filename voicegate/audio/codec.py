@@ -227,6 +227,6 @@ def open_codec(name: str, *, fmtp: Mapping[str, str] | None = None) -> Codec:
     """
     if name == OpusCodec.name:
         return OpusCodec(fmtp=fmtp or {})
-    if name == G722Codec.name:
+    if name == "G722":
         return G722Codec()
     return G711Codec(name)

@@ -8,80 +8,29 @@ from typing import Any, Final
 
 import G722
 
-from voicegate.audio.pcm import FRAMES_PER_SECOND, SAMPLE_BYTES, fade
-from voicegate.audio.resample import RateBridge
-from voicegate.errors import UsageError, WireError
+from voicegate.audio.byte_codec import ByteCodec
+from voicegate.audio.pcm import FRAMES_PER_SECOND, SAMPLE_BYTES
+from voicegate.errors import UsageError
 
 __all__ = ["G722Codec"]
 
 _SAMPLE_RATE: Final = 16000
-_CLOCK_RATE: Final = 8000
 _BIT_RATE: Final = 64000
-_TICKS: Final = _CLOCK_RATE // FRAMES_PER_SECOND
-_FRAME_BYTES: Final = _SAMPLE_RATE // FRAMES_PER_SECOND * SAMPLE_BYTES
+_TICKS: Final = ByteCodec.clock_rate // FRAMES_PER_SECOND
 _TICK_BYTES: Final = 2 * SAMPLE_BYTES
 """PCM at 16 kHz that goes into a byte."""
 
 
-class G722Codec:
+class G722Codec(ByteCodec):
     """One call's G.722, both ways."""
 
-    name: Final = "G722"
-    clock_rate: Final = _CLOCK_RATE
     silence: Final = b"\xff" * _TICKS
     """Dies away after any sound, but puts the client's decoder out of step, so `encode_silence` is better."""
 
     def __init__(self) -> None:
-        self._bridge = RateBridge(_SAMPLE_RATE, _SAMPLE_RATE)
+        super().__init__("G722", codec_rate=_SAMPLE_RATE)
         self._encoder: Any = None
         self._decoder: Any = None
-        self._last = bytes(_FRAME_BYTES)
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second of the PCM."""
-        return self._bridge.sample_rate
-
-    @property
-    def frame_samples(self) -> int:
-        """Samples of PCM in 20 ms."""
-        return self.sample_rate // FRAMES_PER_SECOND
-
-    def use_rate(self, sample_rate: int) -> None:
-        """Take and give PCM at another rate, resampled.
-
-        Errors: UsageError when it is none of 8000, 16000, 24000, 48000.
-        """
-        self._bridge = RateBridge(_SAMPLE_RATE, sample_rate)
-
-    def adapt(self, settings: object) -> None:
-        """Change nothing: there is nothing to set."""
-
-    def duration(self, payload: bytes) -> int:
-        """Return the RTP ticks of a payload, one for each byte.
-
-        Errors: WireError when there are none.
-        """
-        if not payload:
-            raise WireError("an empty G.722 payload")
-        return len(payload)
-
-    def decode(self, payload: bytes) -> bytes:
-        """Return the samples of a payload.
-
-        Errors: WireError when there are none.
-        """
-        self.duration(payload)
-        if self._decoder is None:
-            self._decoder = G722.G722(_SAMPLE_RATE, _BIT_RATE)
-        pcm: bytes = self._decoder.decode(payload).tobytes()
-        self._last = pcm[-_FRAME_BYTES:]
-        return self._bridge.from_codec(pcm)
-
-    def conceal(self, samples: int, *, following: bytes = b"") -> bytes:  # noqa: ARG002 - G.722 carries no FEC
-        """Repeat what was heard last, at half the volume each time."""
-        pcm, self._last = fade(self._last, self._bridge.codec_samples(samples))
-        return self._bridge.from_codec(pcm)
 
     def encode(self, pcm: bytes) -> bytes:
         """Return the payload for any even number of samples at 16 kHz.
@@ -102,3 +51,9 @@ class G722Codec:
             self._encoder = G722.G722(_SAMPLE_RATE, _BIT_RATE)
         payload: bytes = self._encoder.encode(memoryview(pcm).cast("h"))
         return payload
+
+    def _expand(self, payload: bytes) -> bytes:
+        if self._decoder is None:
+            self._decoder = G722.G722(_SAMPLE_RATE, _BIT_RATE)
+        pcm: bytes = self._decoder.decode(payload).tobytes()
+        return pcm

@@ -14,7 +14,7 @@ from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
 from voicegate.dtls import Certificate
 from voicegate.errors import VoicegateError, WireError
-from voicegate.ice import Keyring, Route
+from voicegate.ice import Credentials, Keyring, Route
 from voicegate.observability import Histogram, Metrics
 from voicegate.sctp import SctpAssociation, decode_init
 from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_data
@@ -134,32 +134,16 @@ class Transceiver:
         now = trio.current_time()
         route = Route(transceiver_id=self.id, session_id=self._random(8), generation=0)
         local = self._keyring.mint(route)
-        ssrc = int.from_bytes(self._random(4), "big")
-        cname = b32encode(self._random(10)).decode().lower()
         description = SessionDescription.decode(offer)
         association = self._agree_association(description, now)
-        ours = LocalParameters(
-            ice_ufrag=local.ufrag,
-            ice_pwd=local.pwd,
-            fingerprint=str(self._certificate.fingerprint),
-            candidates=tuple(self.candidates),
-            session_id=int.from_bytes(self._random(8), "big") >> 1,
-            ssrc=ssrc,
-            cname=cname,
-            stream_id="voicegate",
-            track_id="voicegate-audio",
-            sctp_init=association.init.encode() if association else None,
-            has_sped=self._set_up.sped != "off",
-            prefers_red=self._uplink == "accurate",
-            needs_data=data_channel_id is not None,
-        )
+        ours = self._local_parameters(local, association, needs_data=data_channel_id is not None)
         negotiated = answer(description, ours)
         core = CallCore(
             local=local,
             negotiated=negotiated,
             certificate=self._certificate,
-            ssrc=ssrc,
-            cname=cname,
+            ssrc=ours.ssrc,
+            cname=ours.cname,
             random=self._random,
             now=now,
             ntp_at_zero=(self._clock() - _NTP_EPOCH).total_seconds() - now,
@@ -266,6 +250,26 @@ class Transceiver:
             self._drops["sctp_init"] += 1
             return None
         return SctpAssociation(random=self._random, now=now, remote_port=offered.sctp_port)
+
+    def _local_parameters(
+        self, local: Credentials, association: SctpAssociation | None, *, needs_data: bool
+    ) -> LocalParameters:
+        """Say what our side of a call is."""
+        return LocalParameters(
+            ice_ufrag=local.ufrag,
+            ice_pwd=local.pwd,
+            fingerprint=str(self._certificate.fingerprint),
+            candidates=tuple(self.candidates),
+            session_id=int.from_bytes(self._random(8), "big") >> 1,
+            ssrc=int.from_bytes(self._random(4), "big"),
+            cname=b32encode(self._random(10)).decode().lower(),
+            stream_id="voicegate",
+            track_id="voicegate-audio",
+            sctp_init=association.init.encode() if association else None,
+            has_sped=self._set_up.sped != "off",
+            prefers_red=self._uplink == "accurate",
+            needs_data=needs_data,
+        )
 
     async def _run_call(self, call: ActiveCall, ufrag: str, session_id: bytes) -> None:
         try:
