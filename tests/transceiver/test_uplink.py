@@ -202,8 +202,10 @@ def test_whatever_the_network_does_the_audio_is_whole_and_in_order_and_what_is_m
         assert step >= 0
         assert step == 1 or (other.frame.is_concealed if step else one.frame.is_concealed)
     said = network.uplink.statistics()
+    # What is made up on top stands where the next frame would. That comes behind it, or is left out as the
+    # beginning of a long loss, and then the two can't be told apart from here.
     on_top = sum(one.number == other.number for one, other in pairwise(heard)) + heard[-1].frame.is_concealed
-    assert said.expanded_ms == (20 * on_top if mode == "accurate" else 0)
+    assert said.expanded_ms >= 20 * on_top if mode == "accurate" else said.expanded_ms == 0
     assert said.concealed_ms + said.expanded_ms == 20 * sum(each.frame.is_concealed for each in heard)
     assert said.compressed_ms == 0
 
