@@ -22,6 +22,7 @@ from voicegate.audio import (
     ReceiveBuffer,
     packet_samples,
 )
+from voicegate.audio.byte_codec import ByteCodec
 from voicegate.audio.red import RedPayload
 from voicegate.datachannel import DataChannels
 from voicegate.datachannel.establishment import DataChannelAck, DataChannelOpen, decode_establishment
@@ -533,11 +534,11 @@ TARGETS: Final[Mapping[str, Target]] = {
     _name(OpusCodec.decode): _sink(
         lambda data: OpusCodec(fmtp={}).decode(data), ok=lambda pcm: len(pcm) <= 11520
     ),
-    _name(G722Codec.decode): _sink(
+    f"{_name(ByteCodec.decode)}.G722": _sink(
         lambda data: (len(data), G722Codec().decode(data)), ok=lambda read: len(read[1]) == 4 * read[0]
     ),
     **{
-        f"{_name(G711Codec.decode)}.{law}": _sink(
+        f"{_name(ByteCodec.decode)}.{law}": _sink(
             G711Codec(law).decode, ok=lambda pcm: pcm and not len(pcm) % 2
         )
         for law in ("PCMU", "PCMA")
