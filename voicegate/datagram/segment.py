@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from voicegate.datagram.batch import MAX_SEGMENTED_BYTES, MAX_SEGMENTS
@@ -78,9 +79,13 @@ class SegmentPort(DatagramPort):
         if max(sizes, default=0) <= bound:
             self._send_segments(datagrams, destination)
             return
-        # One long datagram among short ones would have them all padded; it goes alone.
-        self._send_segments([data for data in datagrams if len(data) <= bound], destination)
-        super().send_batch((data, destination) for data in datagrams if len(data) > bound)
+        # One long datagram among short ones would have them all padded. It goes alone, but in its turn: what a
+        # handshake has to say makes sense only in its order.
+        for is_long, group in groupby(datagrams, key=lambda data: len(data) > bound):
+            if is_long:
+                super().send_batch((data, destination) for data in group)
+            else:
+                self._send_segments(list(group), destination)
 
     def _send_segments(self, datagrams: Sequence[bytes], destination: Address) -> None:
         size = max(map(len, datagrams), default=0)
