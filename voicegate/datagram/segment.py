@@ -79,8 +79,8 @@ class SegmentPort(DatagramPort):
         if max(sizes, default=0) <= bound:
             self._send_segments(datagrams, destination)
             return
-        # One long datagram among short ones would have them all padded. It goes alone, but in its turn: what a
-        # handshake has to say makes sense only in its order.
+        # One long datagram among short ones would have them all padded. It goes alone, but in its turn: what
+        # a handshake has to say makes sense only in its order.
         for is_long, group in groupby(datagrams, key=lambda data: len(data) > bound):
             if is_long:
                 super().send_batch((data, destination) for data in group)
