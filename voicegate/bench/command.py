@@ -3,16 +3,18 @@
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, TypeVar
 
 from cyclopts import App, Parameter
 
 from voicegate.errors import UsageError, VoicegateError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from voicegate.bench.call_figure import CallConditions
     from voicegate.bench.row import Row
     from voicegate.bench.traffic import RelayConditions
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["app", "calls", "quality", "relay", "setup"]
 
 _T = TypeVar("_T")
+
+
+class _Measurement(Protocol):
+    """What every bench comes to."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return all figures, as JSON has them."""
+
+
+_MeasurementT = TypeVar("_MeasurementT", bound=_Measurement)
 
 _EXIT_INTERRUPTED: Final = 130
 """As a shell reports a program that Ctrl-C ended."""
@@ -82,8 +94,6 @@ def setup(
         json_file: Where to write all figures.
     """
     # Here and not above: `voicegate --help` needs none of it.
-    from rich.console import Console
-
     from voicegate.bench import picture
     from voicegate.bench.figure import Conditions
     from voicegate.bench.setup import measure
@@ -98,13 +108,7 @@ def setup(
     chosen = _choose(rows or (), browser)
     calls = len(chosen) * (2 if reference else 1) * (runs + 1)
     measurement = _run("calls", calls, partial(measure, chosen, conditions))
-    console = Console()
-    for part in render(measurement):
-        console.print(part)
-    if json_file is not None:
-        _write(json_file, measurement.describe())
-    if png is not None:
-        picture.draw(measurement, png)
+    _show(measurement, render, picture.draw, png=png, json_file=json_file)
 
 
 @app.command
@@ -140,8 +144,6 @@ def relay(
         png: Where to write a chart.
         json_file: Where to write all figures.
     """
-    from rich.console import Console
-
     from voicegate.bench.compiler import require_tools
     from voicegate.bench.relay import count_steps, measure_relays
     from voicegate.bench.relay_picture import draw_relays
@@ -160,13 +162,7 @@ def relay(
     _check_files(png, json_file)
     require_tools(has_go="Go" in conditions.references, has_perf=profile is not None)
     measurement = _run("runs", count_steps(conditions), partial(measure_relays, conditions))
-    console = Console()
-    for part in render_relays(measurement):
-        console.print(part)
-    if json_file is not None:
-        _write(json_file, measurement.describe())
-    if png is not None:
-        draw_relays(measurement, png)
+    _show(measurement, render_relays, draw_relays, png=png, json_file=json_file)
 
 
 @app.command
@@ -197,8 +193,6 @@ def calls(
         png: Where to write a chart.
         json_file: Where to write all figures.
     """
-    from rich.console import Console
-
     from voicegate.bench.call_picture import draw_calls
     from voicegate.bench.call_table import render_calls
     from voicegate.bench.callee import require_callees
@@ -211,13 +205,7 @@ def calls(
     require_tools(has_openssl=True)
     require_callees(conditions.series)
     measurement = _run("steps", count_steps(conditions), partial(measure_calls, conditions))
-    console = Console()
-    for part in render_calls(measurement):
-        console.print(part)
-    if json_file is not None:
-        _write(json_file, measurement.describe())
-    if png is not None:
-        draw_calls(measurement, png)
+    _show(measurement, render_calls, draw_calls, png=png, json_file=json_file)
 
 
 @app.command
@@ -247,8 +235,6 @@ def quality(
         png: Where to write a chart.
         json_file: Where to write all figures.
     """
-    from rich.console import Console
-
     from voicegate.bench.quality import count_calls, measure_quality
     from voicegate.bench.quality_figure import Contender, QualityConditions, choose_lines
     from voicegate.bench.quality_picture import draw_quality
@@ -264,13 +250,7 @@ def quality(
         raise UsageError("--runs: at least 1 is wanted")
     _check_files(png, json_file)
     measurement = _run("calls", count_calls(conditions), partial(measure_quality, conditions))
-    console = Console()
-    for part in render_quality(measurement):
-        console.print(part)
-    if json_file is not None:
-        _write(json_file, measurement.describe())
-    if png is not None:
-        draw_quality(measurement, png)
+    _show(measurement, render_quality, draw_quality, png=png, json_file=json_file)
 
 
 def _call_conditions(
@@ -373,6 +353,26 @@ async def _measure(what: str, total: int, measure: Callable[..., Awaitable[_T]])
             nursery.cancel_scope.cancel()
             return measurement
     sys.exit(_EXIT_INTERRUPTED)
+
+
+def _show(
+    measurement: _MeasurementT,
+    render: Callable[[_MeasurementT], "Iterable[RenderableType]"],
+    draw: Callable[[_MeasurementT, Path], None],
+    *,
+    png: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Print what was measured, and write the files that are wanted."""
+    from rich.console import Console
+
+    console = Console()
+    for part in render(measurement):
+        console.print(part)
+    if json_file is not None:
+        _write(json_file, measurement.describe())
+    if png is not None:
+        draw(measurement, png)
 
 
 def _first(group: BaseExceptionGroup[VoicegateError]) -> VoicegateError:
