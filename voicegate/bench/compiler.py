@@ -50,7 +50,10 @@ async def build(source: str, folder: Path) -> Path:
     compilers = {".c": ["gcc", "-O2", "-o"], ".go": ["go", "build", "-o"]}
     command = [*compilers[Path(source).suffix], str(program), str(_SOURCES / source)]
     command += _LIBRARIES.get(source, ())
-    done = await trio.run_process(command, check=False, capture_stdout=True, stderr=subprocess.STDOUT)
+    # Out of reach of the terminal's Ctrl-C, which would look like a fault of the source.
+    done = await trio.run_process(
+        command, check=False, capture_stdout=True, stderr=subprocess.STDOUT, process_group=0
+    )
     if done.returncode:
         said = " ".join(done.stdout.decode(errors="replace").split())
         raise BenchError(f"{source} cannot be compiled: {said[:300]}")

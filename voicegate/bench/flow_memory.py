@@ -31,7 +31,7 @@ async def measure_memory(flows: int) -> FlowMemory:
     Errors: BenchError when it ended without a figure.
     """
     command = [sys.executable, "-m", __name__, str(flows)]
-    done = await trio.run_process(command, check=False, capture_stdout=True)
+    done = await trio.run_process(command, check=False, capture_stdout=True, process_group=0)
     if done.returncode:
         raise BenchError(f"the table of {flows} flows ended with exit status {done.returncode}")
     return FlowMemory(**json.loads(done.stdout))
