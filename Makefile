@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 ARGS ?=
 
-.PHONY: serve test lint bench constraints clean
+.PHONY: serve test lint bench wheel compiled test-compiled constraints clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serve
@@ -24,6 +24,23 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m bench $(ARGS)
+
+# A wheel for this machine, with what each packet passes through compiled (docs/adr/0020).
+wheel: $(VENV)/.lint
+	@requirements/apt.sh
+	@rm -rf dist
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	    --wheel-dir dist .
+
+# The checkout as it is with that wheel installed: run tests and benches in build/compiled to have them of it.
+compiled: wheel
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@cp -r bench docs examples tests pyproject.toml README.md build/compiled
+	@$(BIN)/python -m zipfile --extract dist/*.whl build/compiled
+
+test-compiled: compiled
+	@cd build/compiled && ../../$(BIN)/python -m pytest -p no:cacheprovider $(ARGS) \
+	    tests/audio tests/rtp tests/scenarios tests/srtp tests/transceiver
 
 # All that is installed is pinned and hashed, for every supported Python at once, and names no registry.
 constraints:

@@ -49,7 +49,7 @@ async def test_echo_does_not_fall_behind_for_ever_after_a_stall(nursery: trio.Nu
     nursery.cancel_scope.cancel()
 
 
-async def test_transcode_says_back_each_frame_at_once_and_wakes_no_task(nursery: trio.Nursery) -> None:
+async def test_transcode_says_back_each_frame_at_once_and_does_not_fall_behind(nursery: trio.Nursery) -> None:
     line = await run(nursery, transcode)
     spoken = sound.speech_like(1.0, rate=RATE).pcm
     codec = open_codec("PCMU")
@@ -60,6 +60,10 @@ async def test_transcode_says_back_each_frame_at_once_and_wakes_no_task(nursery:
     for _ in range(50):
         line.hear(bytes(FRAME))
     assert line.call.audio_out.queued_ms == 80
+    for _ in range(150):  # three seconds on, what nobody needed is gone
+        line.hear(bytes(FRAME))
+        line.play_slot()
+    assert line.call.audio_out.queued_ms == 20
     nursery.cancel_scope.cancel()
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final
 
-import attrs
-
 __all__ = ["MissingPackets"]
 
 MAX_MISSING: Final = 32
@@ -22,11 +20,12 @@ _MIN_INTERVAL: Final = 0.020
 """Between two requests for the same packet, where the round trip is shorter."""
 
 
-@attrs.define
 class _Missing:
-    found_at: float
-    ask_at: float
-    asks: int = 0
+    __slots__ = ("ask_at", "asks", "found_at")
+
+    def __init__(self, found_at: float) -> None:
+        self.found_at = self.ask_at = found_at
+        self.asks = 0
 
 
 class MissingPackets:
@@ -42,7 +41,7 @@ class MissingPackets:
     def update(self, numbers: Sequence[int], *, now: float) -> None:
         """Take note of what is missing now, in order; the rest has come, or has been given up."""
         known = self._missing
-        self._missing = {number: known.get(number) or _Missing(now, now) for number in numbers[-MAX_MISSING:]}
+        self._missing = {number: known.get(number) or _Missing(now) for number in numbers[-MAX_MISSING:]}
 
     def was_asked_for(self, number: int) -> bool:
         """Return whether a packet that comes has lately been asked for."""

@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
-import attrs
-
 from voicegate.audio.codec import Codec
 from voicegate.audio.red import RedPayload
 from voicegate.errors import WireError
@@ -81,8 +79,7 @@ class Lost(NamedTuple):
 ReceiveItem: TypeAlias = Received | Lost
 
 
-@attrs.frozen(kw_only=True)
-class ReceiveStatistics:
+class ReceiveStatistics(NamedTuple):
     """What became of the packets; those held right now are in none of the counts."""
 
     received: int

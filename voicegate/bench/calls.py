@@ -30,6 +30,7 @@ from voicegate.bench.frame import judge
 from voicegate.bench.server import BenchError
 from voicegate.bench.switchboard import Switchboard, open_switchboard
 from voicegate.bench.voice import PAYLOADS
+from voicegate.transceiver import media
 
 __all__ = ["count_steps", "measure_calls"]
 
@@ -37,6 +38,8 @@ _FIRST_CALLS: Final = 4
 """That bring in what a server loads with its first call."""
 
 _FIRST_SECONDS: Final = 1.0
+
+_HOT_CODE: Final = "interpreted" if str(media.__file__).endswith(".py") else "compiled"
 
 _HOPELESS: Final = 0.5
 """A step in which fewer of the calls count has no second try."""
@@ -84,7 +87,7 @@ async def measure_calls(conditions: CallConditions, *, advance: Callable[[], Non
                 floor = after
     return CallMeasurement(
         conditions=conditions,
-        machine=f"{platform.system()} {platform.release()}, {len(processors)} processors",
+        machine=f"{platform.system()} {platform.release()}, {len(processors)} processors; {_HOT_CODE}",
         figures=figures,
     )
 

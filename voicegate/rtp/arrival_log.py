@@ -6,8 +6,6 @@ append; sorting, and finding out what is missing, wait until feedback is due.
 
 from typing import Final
 
-import attrs
-
 from voicegate.rtp.sequence import extend_sequence_number
 from voicegate.rtp.transport_feedback import (
     MAX_DELTA,
@@ -29,14 +27,16 @@ MAX_FEEDBACKS: Final = 8
 """Messages at a time. One is enough, but for packets that come after those around them were told of."""
 
 
-@attrs.define
 class _Row:
     """Packets that one message can be about."""
 
-    base: int
-    last: int
-    packets: list[tuple[int, int]]
-    """Extended numbers and arrivals in ticks."""
+    __slots__ = ("base", "last", "packets")
+
+    def __init__(self, base: int, last: int, packets: list[tuple[int, int]]) -> None:
+        self.base = base
+        self.last = last
+        self.packets = packets
+        """Extended numbers and arrivals in ticks."""
 
 
 class ArrivalLog:

@@ -6,8 +6,6 @@ the first one counts, and duplicates are gone already.
 
 from typing import Final
 
-import attrs
-
 from voicegate.rtp.rtcp import ReportBlock, SenderReport
 from voicegate.rtp.sequence import extend_sequence_number
 
@@ -22,31 +20,46 @@ _MAX_LOST: Final = 0x7FFFFF  # RFC 3550 §6.4.1: signed 24 bits
 _MAX_U32: Final = 0xFFFFFFFF
 
 
-@attrs.define(kw_only=True)
 class ReceptionStatistics:
     """What has been received from one SSRC; handle a packet to begin with."""
 
-    ssrc: int
-    clock_rate: int
-    """Of the media clock, in Hz."""
-    packets_received: int = attrs.field(default=0, init=False)
-    """Since the sender has last started anew."""
-    jitter: float = attrs.field(default=0.0, init=False)
-    """Variation of the transit time, in units of the media clock (RFC 3550 Appendix A.8)."""
+    __slots__ = (
+        "_arrived_at",
+        "_expected_reported",
+        "_first",
+        "_highest",
+        "_received_reported",
+        "_restart",
+        "_sender_report",
+        "_sender_report_at",
+        "_timestamp",
+        "clock_rate",
+        "jitter",
+        "packets_received",
+        "ssrc",
+    )
 
-    _first: int = attrs.field(default=0, init=False)
-    """The sequence number of the first packet."""
-    _highest: int = attrs.field(default=0, init=False)
-    """The highest sequence number, extended."""
-    _restart: int | None = attrs.field(default=None, init=False)
-    """After a jump, the sequence number that would prove that the sender has started anew."""
-    _timestamp: int = attrs.field(default=0, init=False)
-    _arrived_at: float = attrs.field(default=0.0, init=False)
-    _expected_reported: int = attrs.field(default=0, init=False)
-    _received_reported: int = attrs.field(default=0, init=False)
-    _sender_report: int = attrs.field(default=0, init=False)
-    """The middle 32 bits of the NTP timestamp of the last sender report; 0 before the first."""
-    _sender_report_at: float = attrs.field(default=0.0, init=False)
+    def __init__(self, *, ssrc: int, clock_rate: int) -> None:
+        self.ssrc = ssrc
+        self.clock_rate = clock_rate
+        """Of the media clock, in Hz."""
+        self.packets_received = 0
+        """Since the sender has last started anew."""
+        self.jitter = 0.0
+        """Variation of the transit time, in units of the media clock (RFC 3550 Appendix A.8)."""
+        self._first = 0
+        """The sequence number of the first packet."""
+        self._highest = 0
+        """The highest sequence number, extended."""
+        self._restart: int | None = None
+        """After a jump, the sequence number that would prove that the sender has started anew."""
+        self._timestamp = 0
+        self._arrived_at = 0.0
+        self._expected_reported = 0
+        self._received_reported = 0
+        self._sender_report = 0
+        """The middle 32 bits of the NTP timestamp of the last sender report; 0 before the first."""
+        self._sender_report_at = 0.0
 
     def handle_packet(self, sequence_number: int, timestamp: int, *, now: float) -> None:
         """Take note of a packet that arrived at ``now``."""

@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Self
 
-import attrs
-
 from voicegate.errors import UsageError
 from voicegate.rtp.packet import HEADER, VERSION_BITS
 from voicegate.rtp.rtcp import ReportBlock, SenderReport
@@ -17,37 +15,48 @@ _REMEMBERED_REPORTS: Final = 8
 """Sender reports that a report block may refer to: some 20 s of them, longer than any round trip."""
 
 
-@attrs.define(kw_only=True)
 class RtpSender:
     """A source with one SSRC, one payload type and one media clock; made by `begin`."""
 
-    ssrc: int
-    payload_type: int
-    clock_rate: int
-    """Of the media clock, in Hz."""
-    sequence_number: int
-    """Of the next packet, 16 bits."""
-    timestamp: int
-    """Of the next packet on the media clock, 32 bits."""
-    packet_count: int = attrs.field(default=0, init=False)
-    octet_count: int = attrs.field(default=0, init=False)
-    """Payload bytes sent."""
-    round_trip: float | None = attrs.field(default=None, init=False)
-    """Seconds to the receiver and back, as of its last report (RFC 3550 §6.4.1)."""
-    remote_fraction_lost: float | None = attrs.field(default=None, init=False)
-    """The part of our packets, 0 to 1, that the receiver has missed in its last reporting interval."""
-
-    _sent_timestamp: int = attrs.field(default=0, init=False)
-    _sent_at: float = attrs.field(default=0.0, init=False)
-    _reports: deque[tuple[int, float]] = attrs.field(
-        factory=lambda: deque(maxlen=_REMEMBERED_REPORTS), init=False
+    __slots__ = (
+        "_reports",
+        "_sent_at",
+        "_sent_timestamp",
+        "clock_rate",
+        "octet_count",
+        "packet_count",
+        "payload_type",
+        "remote_fraction_lost",
+        "round_trip",
+        "sequence_number",
+        "ssrc",
+        "timestamp",
     )
-    """The middle 32 bits of the NTP timestamps of our last reports, and when they were made."""
 
-    def __attrs_post_init__(self) -> None:
-        # Not a validator: attrs would then call one for every attribute of every packet.
-        if not 0 <= self.payload_type < 128:
-            raise UsageError(f"RTP payload type {self.payload_type}, 0..127 possible")
+    def __init__(
+        self, *, ssrc: int, payload_type: int, clock_rate: int, sequence_number: int, timestamp: int
+    ) -> None:
+        if not 0 <= payload_type < 128:
+            raise UsageError(f"RTP payload type {payload_type}, 0..127 possible")
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.clock_rate = clock_rate
+        """Of the media clock, in Hz."""
+        self.sequence_number = sequence_number
+        """Of the next packet, 16 bits."""
+        self.timestamp = timestamp
+        """Of the next packet on the media clock, 32 bits."""
+        self.packet_count = 0
+        self.octet_count = 0
+        """Payload bytes sent."""
+        self.round_trip: float | None = None
+        """Seconds to the receiver and back, as of its last report (RFC 3550 §6.4.1)."""
+        self.remote_fraction_lost: float | None = None
+        """The part of our packets, 0 to 1, that the receiver has missed in its last reporting interval."""
+        self._sent_timestamp = 0
+        self._sent_at = 0.0
+        self._reports: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED_REPORTS)
+        """The middle 32 bits of the NTP timestamps of our last reports, and when they were made."""
 
     @classmethod
     def begin(cls, *, ssrc: int, payload_type: int, clock_rate: int, random: Callable[[int], bytes]) -> Self:

@@ -6,9 +6,7 @@ Packets come in and go out unprotected: SRTP is the caller's business. Drain rul
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from voicegate.errors import WireError
 from voicegate.rtp.arrival_log import ArrivalLog
@@ -56,8 +54,7 @@ MAX_REQUESTED: Final = 128
 _MAX_U32: Final = 0xFFFFFFFF
 
 
-@attrs.frozen(kw_only=True)
-class GoodbyeReceived:
+class GoodbyeReceived(NamedTuple):
     """The peer has stopped some of its sources; they are forgotten."""
 
     ssrcs: tuple[int, ...]
@@ -65,8 +62,7 @@ class GoodbyeReceived:
     """In the peer's words."""
 
 
-@attrs.frozen(kw_only=True)
-class ReportReceived:
+class ReportReceived(NamedTuple):
     """The peer has told how it receives our source (RFC 3550 §6.4.1)."""
 
     fraction_lost: float
@@ -79,8 +75,7 @@ class ReportReceived:
     """Variation of the transit time, in seconds."""
 
 
-@attrs.frozen(kw_only=True)
-class RetransmissionRequested:
+class RetransmissionRequested(NamedTuple):
     """The peer misses packets of our source (RFC 4585 §6.2.1)."""
 
     sequence_numbers: tuple[int, ...]
@@ -90,8 +85,7 @@ class RetransmissionRequested:
 RtpEvent = GoodbyeReceived | ReportReceived | RetransmissionRequested
 
 
-@attrs.frozen(kw_only=True)
-class RtpStatistics:
+class RtpStatistics(NamedTuple):
     """What a session has done so far."""
 
     packets_sent: int
@@ -267,7 +261,7 @@ class RtpSession:
                 ours = [block for block in blocks if block.ssrc == self._sender.ssrc]
                 if ours:
                     self._handle_report_block(ours[-1], now)
-            case GenericNack(media_ssrc=self._sender.ssrc, sequence_numbers=(_, *_) as numbers):
+            case GenericNack(media_ssrc=self._sender.ssrc, sequence_numbers=numbers) if numbers:
                 self._events.append(RetransmissionRequested(sequence_numbers=numbers))
             case ExtendedReport(ssrc=ssrc, blocks=blocks):
                 for block in blocks:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Self
 
-import attrs
 from pylibsrtp._binding import ffi, lib
 
 from voicegate.errors import UsageError
@@ -74,8 +73,7 @@ _DROP_REASONS: Final = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class SrtpStatistics:
+class SrtpStatistics(NamedTuple):
     """What a session has done so far, RTP and RTCP together."""
 
     protected: int
@@ -242,9 +240,11 @@ def _create(profile: int, key_and_salt: bytes, ssrc_type: int) -> Any:  # noqa: 
     lib.srtp_crypto_policy_set_from_profile_for_rtp(ffi.addressof(policy.rtp), profile)
     lib.srtp_crypto_policy_set_from_profile_for_rtcp(ffi.addressof(policy.rtcp), profile)
     key = ffi.new("unsigned char[]", key_and_salt)
-    policy.key = key  # a pointer: `key` must live until libsrtp has derived its session keys from it
+    policy.key = key  # a pointer
     policy.ssrc.type = ssrc_type
     session = ffi.new("srtp_t *")
-    if status := lib.srtp_create(session, policy):
+    status = lib.srtp_create(session, policy)
+    ffi.release(key)  # which it must not be before: compiled code forgets a name after its last use
+    if status:
         raise UsageError(f"libsrtp refuses to make a session (status {status})")
     return ffi.gc(session[0], lib.srtp_dealloc)

@@ -25,6 +25,11 @@ class Lateness:
         self.total = 0.0
         """Seconds of all frames together."""
 
+    def reset(self) -> None:
+        """Forget all, as when what came before was set-up."""
+        self.counts[:] = [0] * len(self.counts)
+        self.longest = self.total = 0.0
+
     @staticmethod
     def bucket(seconds: float) -> int:
         """Return which bucket a lateness belongs to; frames that leave together need ask only once."""
