@@ -288,6 +288,8 @@ async def test_what_is_advertised_is_what_clients_are_told() -> None:
         (("--udp", "127.0.0.1"), "a port from 0 to 65535"),
         (("--udp", "192.0.2.1:3478", "--http", "127.0.0.1:0"), "192.0.2.1"),
         (("--http", "192.0.2.1:80", "--udp", "127.0.0.1:0"), "192.0.2.1:80"),
+        (("--http", "0.0.0.0:0"), "`voicegate key new`"),
+        (("--http", "0.0.0.0:0"), "--insecure-no-auth"),
         (("--udp", "0.0.0.0:0"), "--advertise"),
         (("--udp", "127.0.0.1:0", "--tcp", "0.0.0.0:0"), "--advertise"),
         (
@@ -417,3 +419,33 @@ def test_a_campaign_that_is_interrupted_leaves_nothing_running() -> None:
             assert not any(map(is_alive, workers))
         finally:
             process.kill()
+
+
+async def test_a_key_that_was_made_opens_a_server_that_knows_only_its_hash(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "voicegate", "key", "new", "web"]
+    made = await trio.run_process(command, capture_stdout=True, capture_stderr=True)
+    key, told = made.stdout.decode().strip(), made.stderr.decode()
+    assert key.startswith("vg_")
+    assert key not in told
+    table = told[told.index("[[keys]]") : told.index("The key itself")]
+    file = tmp_path / "voicegate.toml"
+    file.write_text(table)
+    async with serve("--http", "0.0.0.0:0", "--udp", "127.0.0.1:0", "--config", str(file)) as server:
+        assert (await get(f"{server.url}metrics")).status_code == 401
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            response = await http.get(f"{server.url}metrics", headers={"Authorization": f"Bearer {key}"})
+            assert response.status_code == 200
+        server.signal(signal.SIGTERM)
+
+
+async def test_keys_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICEGATE_API_KEYS", "a-key-from-the-environment")
+    async with serve(*FREE) as server:
+        assert (await get(f"{server.url}v1/sessions")).status_code == 401
+        server.signal(signal.SIGTERM)
+
+
+async def test_a_server_without_keys_may_be_insisted_on() -> None:
+    async with serve("--http", "0.0.0.0:0", "--udp", "127.0.0.1:0", "--insecure-no-auth") as server:
+        assert (await get(f"{server.url}metrics")).status_code == 200
+        server.signal(signal.SIGTERM)

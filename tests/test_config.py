@@ -4,8 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicegate.config import Address, Config, SetUp
+from voicegate.access import Grant, hash_key
+from voicegate.config import Address, AgentSpec, Config, SetUp
 from voicegate.errors import UsageError
+
+HASH = hash_key("some key of ours")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,18 @@ def test_a_file_is_read_and_options_win_over_it(tmp_path: Path) -> None:
         ("[set_up]\nspeed = 1", "set_up is a table of dtls, early, sctp_init, snap, sped, not"),
         ("set_up = 3", "set_up is a table"),
         ("max_pending_calls = 0", "max_pending_calls"),
+        ("max_calls_per_client = 0", "max_calls_per_client"),
+        ('http = "0.0.0.0:80"', r"voicegate key new.*VOICEGATE_API_KEYS.*--insecure-no-auth"),
+        ("insecure_no_auth = 1", "insecure_no_auth"),
+        ("keys = 5", "keys is a list"),
+        ('[[keys]]\nname = "web"', "name and hash are needed"),
+        (f'[[keys]]\nname = "web"\nhash = "{HASH}"\n' * 2, "'web' is there twice"),
+        (f'[[keys]]\nname = "web"\nhash = "{HASH}"\nagent = "nobody"', "no agent 'nobody' is configured"),
+        ("agents = 5", r"\[agents\.NAME\]"),
+        ("[agents.kind]\nurl = 'ws://a'", "`use`"),
+        ("[agents.kind]\nuse = 5", "`use`"),
+        ("ice_servers = 5", "ice_servers is a list"),
+        ("ice_servers = [{ url = 'stun:a' }]", "`urls`"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
@@ -158,6 +173,40 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, fault: str) -> 
     file.write_text(text)
     with pytest.raises(UsageError, match=fault):
         Config.load(file)
+
+
+def test_keys_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text(
+        f'http = "0.0.0.0:80"\n[[keys]]\nname = "web"\nhash = "{HASH}"\n'
+        'calls = 2\nminutes = 5\nagent = "echo"\n'
+        '[agents.echo]\nuse = "echo"\n'
+    )
+    environment = {"VOICEGATE_API_KEYS": "one-key-of-many-letters, another-key-of-letters"}
+    config = Config.load(file, environment=environment)
+    assert [key.name for key in config.keys] == ["web", "environment-1", "environment-2"]
+    assert config.keys[0].grant == Grant(key="web", max_calls=2, max_seconds=300, agent="echo")
+    assert config.keys[1].hash == hash_key("one-key-of-many-letters")
+    assert Config.load(None, {"http": "0.0.0.0:80"}, environment=environment).keys == config.keys[1:]
+    assert Config.load(None, environment={"VOICEGATE_API_KEYS": ""}).keys == ()
+    with pytest.raises(UsageError, match="environment-1 is shorter"):
+        Config.load(None, environment={"VOICEGATE_API_KEYS": "short"})
+
+
+def test_a_wide_address_may_be_insisted_on() -> None:
+    assert not Config(http="0.0.0.0:80", insecure_no_auth=True).http.is_loopback
+    assert Config(http="[::1]:80").http.is_loopback
+
+
+def test_agents_have_names_and_options(tmp_path: Path) -> None:
+    file = tmp_path / "voicegate.toml"
+    file.write_text(
+        'agent = "kind"\n[agents]\nloud = "echo"\n[agents.kind]\nuse = "cascade"\nvoice = "amy"\n'
+    )
+    config = Config.load(file)
+    assert config.agents["loud"] == AgentSpec(use="echo")
+    assert config.default_agent == AgentSpec(use="cascade", options={"voice": "amy"})
+    assert Config(agent="parrot").default_agent == AgentSpec(use="parrot")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 Layer: shell (Trio).
 """
 
+import json
+import os
 import signal
 import sys
 from functools import partial
@@ -15,6 +17,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
+from voicegate.access import hash_key, new_key
 from voicegate.config import Address, Config
 from voicegate.errors import UsageError
 
@@ -42,6 +45,26 @@ app.command(
     help="Feed hostile input to a parser or a protocol core until it breaks or the time is over.",
 )
 
+key_app = App(name="key", help="API keys of a server.")
+app.command(key_app)
+
+
+@key_app.command(name="new")
+def _new_key_command(name: str = "default") -> None:
+    """Make an API key; it is shown this once, and the server only needs to know its hash.
+
+    Args:
+        name: What to call it, in the configuration, in logs and in sessions.
+    """
+    key = new_key(os.urandom)
+    # The key alone is what a script wants to catch; the rest is for people.
+    console = Console(stderr=True, highlight=False)
+    console.print(Text("Put this into the configuration file, which --config names:\n", style="dim"))
+    # What JSON writes as a string is one in TOML, too.
+    console.print(Text(f'[[keys]]\nname = {json.dumps(name)}\nhash = "{hash_key(key)}"\n'), soft_wrap=True)
+    console.print(Text("The key itself, for clients; it cannot be shown again:\n", style="dim"))
+    print(key)  # noqa: T201
+
 
 @app.command(name="serve")
 def serve_command(
@@ -57,6 +80,7 @@ def serve_command(
     uplink: Literal["fast", "accurate"] | None = None,
     agent: str | None = None,
     config: Path | None = None,
+    insecure_no_auth: Annotated[bool, Parameter(negative="")] = False,
     log_level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> None:
     """Serve calls until Ctrl-C.
@@ -71,8 +95,9 @@ def serve_command(
         relay_workers: Processes that share the relay's public addresses [1].
         workers: Processes that share the calls, each on a core of its own [1].
         uplink: Whether agents hear received audio at once, or as complete as it gets [fast].
-        agent: echo, parrot or package.module:function [parrot].
+        agent: echo, parrot, package.module:function, ws://... of a server, or a name in --config [parrot].
         config: A TOML file with the same settings and more; options win over it.
+        insecure_no_auth: Serve without API keys beyond this machine, too.
         log_level: How much is logged.
     """
     # Here and in `_serve`, not above: it takes a second, for which `main` has made Ctrl-C quiet.
@@ -90,11 +115,13 @@ def serve_command(
         "uplink": uplink,
         "agent": agent,
     }
-    overrides = {name: value for name, value in given.items() if value is not None}
+    overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if insecure_no_auth:
+        overrides["insecure_no_auth"] = True
     configure_logging(level=log_level)
     # `--agent module:function` means a module beside the user, as `python -m` would find it.
     sys.path.insert(0, "")
-    trio.run(_serve, Config.load(config, overrides))
+    trio.run(_serve, Config.load(config, overrides, environment=os.environ))
 
 
 async def _serve(config: Config) -> None:

@@ -5,21 +5,26 @@ Layer: shell (Trio).
 
 import ipaddress
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import attrs
 
+from voicegate.access import ApiKey
 from voicegate.errors import UsageError
 
-__all__ = ["Address", "Config", "SetUp"]
+__all__ = ["Address", "AgentSpec", "Config", "SetUp"]
 
 DEFAULT_UDP_PORT: Final = 3478
 """The STUN port: the one UDP port that firewalls most often let out."""
 
 MIN_SECRET_BYTES: Final = 16
 """A cluster secret shorter than a key could be guessed, and with it every route."""
+
+KEYS_VARIABLE: Final = "VOICEGATE_API_KEYS"
+"""The environment variable with keys in plain, separated by commas or spaces."""
 
 
 class Address(NamedTuple):
@@ -55,6 +60,11 @@ class Address(NamedTuple):
     def is_ipv6(self) -> bool:
         """Whether it is an address of IPv6."""
         return ":" in self.host
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return ipaddress.ip_address(self.host).is_loopback
 
     @property
     def is_wildcard(self) -> bool:
@@ -138,6 +148,50 @@ def _set_up(value: object) -> SetUp:
 
 
 @attrs.frozen(kw_only=True)
+class AgentSpec:
+    """Where an agent is, and what else there is to say to it."""
+
+    use: str
+    """``echo``, ``parrot``, ``transcode`` or ``cascade``; ``package.module:function``; ``ws://`` or ``wss://``
+    of an agent server; ``realtime:`` and the same of a model's, or ``realtime`` with a ``url``."""
+    options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """What goes with it, as its own documentation says."""
+
+    @classmethod
+    def of(cls, value: "AgentSpec | str | Mapping[str, Any]") -> Self:
+        """Read a table with ``use`` and the options, or ``use`` alone.
+
+        Errors: UsageError.
+        """
+        if isinstance(value, cls):
+            return value
+        table = {"use": value} if isinstance(value, str) else value
+        if not isinstance(table, Mapping) or not isinstance(table.get("use"), str) or not table["use"]:
+            raise UsageError("agents: each is a table with `use`, which says what it is")
+        return cls(use=table["use"], options={key: each for key, each in table.items() if key != "use"})
+
+
+def _agents(value: object) -> Mapping[str, AgentSpec]:
+    if not isinstance(value, Mapping):
+        raise UsageError("agents is a table of tables, [agents.NAME]")
+    return {str(name): AgentSpec.of(each) for name, each in value.items()}
+
+
+def _keys(values: object) -> tuple[ApiKey, ...]:
+    if not isinstance(values, list | tuple):
+        raise UsageError("keys is a list of tables, [[keys]]")
+    return tuple(ApiKey.of(each) for each in values)
+
+
+def _ice_servers(values: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(values, list | tuple) or not all(
+        isinstance(each, Mapping) and "urls" in each for each in values
+    ):
+        raise UsageError("ice_servers is a list of tables with `urls`, as an RTCPeerConnection takes them")
+    return tuple(values)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """All settings, with defaults that work at once on one machine and expose nothing beyond it.
 
@@ -179,7 +233,15 @@ class Config:
     )
     """What counts in received audio: that agents hear it at once, or that little of it is missing."""
     agent: str = attrs.field(default="parrot", validator=attrs.validators.instance_of(str))
-    """``echo``, ``parrot`` or ``package.module:function``."""
+    """What answers calls: a name in ``agents``, or whatever `AgentSpec.use` can be."""
+    agents: Mapping[str, AgentSpec] = attrs.field(factory=dict, converter=_agents)
+    """Agents by name: a client's ``model`` picks one of these, any other name the default one."""
+    keys: tuple[ApiKey, ...] = attrs.field(default=(), converter=_keys)
+    """API keys that are let in. None: only this machine is served."""
+    insecure_no_auth: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    """Serve whoever can reach ``http``, without any key."""
+    ice_servers: tuple[Mapping[str, Any], ...] = attrs.field(default=(), converter=_ice_servers, repr=False)
+    """STUN and TURN servers that clients are told of when they ask; most need none."""
     secrets: tuple[bytes, ...] = attrs.field(default=(), converter=_secrets, repr=False)
     """Cluster secrets: the first makes credentials, all are accepted. None: one is made at start."""
     cluster: int = attrs.field(default=0, validator=[attrs.validators.ge(0), attrs.validators.lt(4096)])
@@ -188,6 +250,10 @@ class Config:
     """Calls at once, of all workers together; the next offer is answered with 503."""
     max_call_seconds: float = attrs.field(default=3600.0, validator=attrs.validators.gt(0))
     """The longest call."""
+    max_calls_per_client: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+    """Calls at once from one IP address; the next offer is answered with 429. None: as many as there are."""
     max_pending_calls: int = attrs.field(default=512, validator=attrs.validators.ge(1))
     """Calls at once that are answered but not connected, of all workers together: half-open handshakes; then
     503."""
@@ -201,6 +267,36 @@ class Config:
     """Host names that the HTTP side answers to on loopback, besides addresses and ``localhost``."""
 
     def __attrs_post_init__(self) -> None:
+        self._check_addresses()
+        self._check_keys()
+        for name in ("max_calls", "max_pending_calls"):
+            if (limit := getattr(self, name)) < self.workers:
+                raise UsageError(f"{name} {limit} cannot be shared out among {self.workers} workers")
+        if len(self.secrets) > 2:
+            raise UsageError("secrets: two generations at most are valid at once")
+        if any(len(secret) < MIN_SECRET_BYTES for secret in self.secrets):
+            raise UsageError(f"secrets: each must have at least {MIN_SECRET_BYTES} bytes")
+
+    @property
+    def default_agent(self) -> AgentSpec:
+        """What answers calls that name no agent."""
+        return self.agents.get(self.agent) or AgentSpec.of(self.agent)
+
+    def _check_keys(self) -> None:
+        if not self.http.is_loopback and not self.keys and not self.insecure_no_auth:
+            raise UsageError(
+                f"http {self.http} would let anybody who can reach it make calls: add a key "
+                f"(`voicegate key new` makes one, {KEYS_VARIABLE} in the environment has them in plain), "
+                "or insist with --insecure-no-auth"
+            )
+        for name, count in Counter(key.name for key in self.keys).items():
+            if count > 1:
+                raise UsageError(f"keys: {name!r} is there twice")
+        for key in self.keys:
+            if key.agent is not None and key.agent not in {self.agent, *self.agents}:
+                raise UsageError(f"keys: {key.name!r}: no agent {key.agent!r} is configured")
+
+    def _check_addresses(self) -> None:
         for name, address in [("udp", each) for each in self.udp] + [
             ("tcp", each) for each in self.tcp or ()
         ]:
@@ -217,23 +313,28 @@ class Config:
         for address in self.advertise:
             if address.is_wildcard:
                 raise UsageError(f"advertise {address.host}: clients cannot send to a wildcard address")
-        for name in ("max_calls", "max_pending_calls"):
-            if (limit := getattr(self, name)) < self.workers:
-                raise UsageError(f"{name} {limit} cannot be shared out among {self.workers} workers")
-        if len(self.secrets) > 2:
-            raise UsageError("secrets: two generations at most are valid at once")
-        if any(len(secret) < MIN_SECRET_BYTES for secret in self.secrets):
-            raise UsageError(f"secrets: each must have at least {MIN_SECRET_BYTES} bytes")
 
     @classmethod
-    def load(cls, path: Path | None, overrides: Mapping[str, Any] | None = None) -> Self:
+    def load(
+        cls,
+        path: Path | None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
         """Read a TOML file whose keys are the attributes of this class; ``overrides`` win over it.
+
+        ``environment`` may have `KEYS_VARIABLE`, whose keys are let in besides those of the file.
 
         Errors: UsageError, naming the file and the key.
         """
         values = {} if path is None else cls._read(path)
         where = "" if path is None else f"{path}: "
+        plain = (environment or {}).get(KEYS_VARIABLE, "").replace(",", " ").split()
+        named = [ApiKey.of_plain(key, name=f"environment-{n}") for n, key in enumerate(plain, 1)]
         try:
+            if named:
+                values["keys"] = [*_keys(values.get("keys", [])), *named]
             return cls(**{**values, **(overrides or {})})
         except (TypeError, ValueError, AttributeError) as error:
             # Validators tell what is wrong first, and then all they know.

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from voicegate.access import Admission
 from voicegate.call import Agent
 from voicegate.config import Address, Config
 from voicegate.directory import MemoryDirectory
@@ -25,10 +26,11 @@ from voicegate.transceiver.collector import Collector, open_collector
 from voicegate.worker import (
     LocalCalls,
     Workers,
+    make_gate,
     make_transceiver,
     new_transceiver_id,
     open_port,
-    run_agent,
+    run_agents,
     run_workers,
 )
 
@@ -136,13 +138,13 @@ async def _serve_calls(
     task_status: trio.TaskStatus[Server],
 ) -> None:
     """Have the calls in this process."""
-    agent_name = config.agent if agent is None else getattr(agent, "__name__", type(agent).__name__)
     with closing(open_port(_hop_host(config))) as port:
         async with trio.open_nursery() as nursery:
+            agents = await nursery.start(partial(run_agents, config, agent=agent))
             transceiver = make_transceiver(
                 port,
                 config,
-                agent=agent or await nursery.start(run_agent, config.agent),
+                agents=agents,
                 secrets=secrets,
                 transceiver_id=new_transceiver_id(config.cluster),
                 collector=collector,
@@ -150,14 +152,25 @@ async def _serve_calls(
             transceiver.candidates = _candidates(config, relay)
             directory.register(transceiver.id, port.address)
             await nursery.start(transceiver.run)
+            calls = LocalCalls(
+                transceiver,
+                agents=agents,
+                admission=Admission(
+                    max_calls=config.max_calls, max_calls_per_client=config.max_calls_per_client
+                ),
+                max_call_seconds=config.max_call_seconds,
+                relay=relay,
+            )
             http = await nursery.start(
                 partial(
                     serve_http,
-                    LocalCalls(transceiver, agent_name=agent_name, relay=relay),
+                    calls,
                     host=config.http.host,
                     port=config.http.port,
                     origins=config.cors_origins,
                     hosts=config.hosts,
+                    gate=make_gate(config, secrets),
+                    ice_servers=config.ice_servers,
                 )
             )
             task_status.started(

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import httpx2
 import pytest
 import trio
 
+from voicegate.access import Grant
 from voicegate.signalling import CreatedCall, OfferRefused, serve_http
-from voicegate.signalling.service import JSON
+from voicegate.signalling.api import client_address, unknown_call
+from voicegate.signalling.service import JSON, CallTerms, Handshake
 
 OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 
@@ -23,18 +26,15 @@ class MemoryService:
         self.calls: dict[str, dict[str, Any]] = {}
         self.offers: list[tuple[str, Mapping[str, JSON] | None, str]] = []
         self.data_channel_ids: list[int | None] = []
+        self.terms: list[CallTerms] = []
+        self.sockets: list[tuple[str, Grant, str]] = []
         self.ready = True
         self.before_answer: Callable[[], Any] | None = None
 
-    async def create_call(
-        self,
-        offer: str,
-        *,
-        session: Mapping[str, JSON] | None,
-        client: str,
-        data_channel_id: int | None = None,
-    ) -> CreatedCall:
-        self.offers.append((offer, session, client))
+    async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
+        data_channel_id = terms.get("data_channel_id")
+        self.terms.append(terms)
+        self.offers.append((offer, terms["session"], terms["client"]))
         self.data_channel_ids.append(data_channel_id)
         if self.before_answer is not None:
             await self.before_answer()
@@ -52,6 +52,40 @@ class MemoryService:
             return False
         call |= {"state": "ended", "cause": "client_hung_up"}
         return True
+
+    async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
+        if call_id not in self.calls:
+            raise unknown_call()
+        await self._converse(call_id, handshake, grant)
+
+    async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:
+        if self.before_answer is not None:
+            await self.before_answer()
+        await self._converse(model, handshake, grant)
+
+    async def _converse(self, name: str, handshake: Handshake, grant: Grant) -> None:
+        """Say everything back, until told to do something else."""
+        self.sockets.append((name, grant, client_address(handshake.request)))
+        socket = await handshake.accept()
+        while (text := await socket.receive()) is not None:
+            match text:
+                case "close":
+                    await socket.close(4000, "as you say")
+                case "fail":
+                    raise RuntimeError(text)
+                case "leave":
+                    return
+                case _:
+                    await socket.send(text)
+
+    def owner(self, call_id: str) -> Path | None:
+        return None
+
+    def local_call(self, call_id: str) -> None:
+        return None
+
+    def restart_ice(self, call: object, remote: object) -> Any:
+        raise NotImplementedError
 
     async def sessions(self) -> Sequence[Mapping[str, JSON]]:
         return list(self.calls.values())

@@ -37,7 +37,7 @@ def test_by_default_any_origin_may_call_and_read_the_location() -> None:
     AccessPolicy().check(CALLS, headers)
     assert AccessPolicy().response_headers(CALLS, headers) == {
         "Access-Control-Allow-Origin": "*",
-        "Access-Control-Expose-Headers": "Location",
+        "Access-Control-Expose-Headers": "Location, ETag, Link, Accept-Patch, Retry-After",
     }
 
 
@@ -59,7 +59,13 @@ def test_our_own_page_needs_no_listing() -> None:
     ONE_ORIGIN.check(CALLS, Headers({"host": "voice.example:8080", "origin": "http://voice.example:8080"}))
 
 
-@pytest.mark.parametrize("path", ["/v1/sessions", "/metrics", "/"])
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/whip/rtc_0", "/v1/live/sessions"])
+def test_pages_of_other_origins_may_use_what_is_about_their_own_calls(path: str) -> None:
+    headers = Headers({"host": "h", "origin": "https://any.example"})
+    assert AccessPolicy().response_headers(path, headers)["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/metrics", "/", "/v1/realtimes", "/v1/live.json"])
 def test_what_is_not_about_one_call_is_kept_from_other_origins(path: str) -> None:
     headers = Headers({"host": "h", "origin": "https://any.example"})
     assert AccessPolicy().response_headers(path, headers) == {"Cross-Origin-Resource-Policy": "same-origin"}

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from tests.signalling.conftest import OFFER, MemoryService
 from tests.signalling.test_offer import BODIES, CONTENT_TYPES
 from voicegate.signalling.access import AccessPolicy
-from voicegate.signalling.app import BODY_SECONDS, MAX_BODY, SignallingApp
+from voicegate.signalling.api import BODY_SECONDS, MAX_BODY
+from voicegate.signalling.app import SignallingApp
 
 CALLS = "/v1/realtime/calls"
 SDP = {"Content-Type": "application/sdp"}
@@ -208,7 +209,7 @@ async def test_errors_are_readable_across_origins(http: httpx2.AsyncClient) -> N
     response = await http.post(CALLS, content="no", headers=SDP | {"Origin": "https://app.example"})
     assert fault(response)[0] == 400
     assert response.headers["access-control-allow-origin"] == "*"
-    assert response.headers["access-control-expose-headers"] == "Location"
+    assert "Location" in response.headers["access-control-expose-headers"]
 
 
 async def test_sessions_are_not_readable_across_origins(http: httpx2.AsyncClient) -> None:
@@ -273,7 +274,7 @@ async def test_a_client_that_goes_away_in_its_body_is_not_answered() -> None:
     await BARE(scope, receive, send)
 
 
-async def test_other_asgi_servers_may_announce_their_life_and_websockets() -> None:
+async def test_other_asgi_servers_may_announce_their_life_and_what_we_know_nothing_of() -> None:
     sent: list[str] = []
 
     async def receive() -> dict[str, Any]:
@@ -283,5 +284,5 @@ async def test_other_asgi_servers_may_announce_their_life_and_websockets() -> No
         sent.append(message["type"])
 
     await BARE({"type": "lifespan"}, receive, send)
-    await BARE({"type": "websocket"}, receive, send)
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
+    await BARE({"type": "another"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import httpx2
 import pytest
 import trio
 import trio.testing
 
 from tests.signalling.conftest import OFFER, MemoryService
+from voicegate.access import Grant
 from voicegate.errors import UsageError
-from voicegate.signalling import OfferRefused, RemoteCalls, RequestRefused, serve_privately
-from voicegate.signalling.app import MAX_BODY
+from voicegate.signalling import OfferRefused, RemoteCalls, RequestRefused, serve_http, serve_privately
+from voicegate.signalling.api import MAX_BODY
 
 
 @pytest.fixture
@@ -126,3 +129,52 @@ async def test_a_socket_leaves_its_folder_with_its_owner(service: MemoryService,
             await nursery.start(partial(serve_privately, service, path))
         nursery.cancel_scope.cancel()
     assert list(folder.iterdir()) == []
+
+
+async def test_a_request_about_a_call_goes_to_the_process_that_has_it(
+    service: MemoryService, path: Path, nursery: trio.Nursery
+) -> None:
+    class Near(MemoryService):
+        def owner(self, call_id: str) -> Path | None:
+            return path
+
+    host, port = await nursery.start(partial(serve_http, Near(), host="127.0.0.1", port=0))
+    async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
+
+        async def patch(**rest: Any) -> httpx2.Response:
+            return await http.patch("/v1/whip/rtc_7?a=b", **rest)
+
+        gone = await patch()
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "call_not_found")
+        await nursery.start(serve_privately, service, path)
+        # What the other one says comes back as it was said, to what was asked.
+        refused = await patch(content=b"x", headers={"Content-Type": "text/plain"})
+        assert refused.status_code == 415
+        assert "text/plain" in refused.json()["error"]["message"]
+        assert refused.headers["accept-patch"] == "application/trickle-ice-sdpfrag"
+        fragment = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*"}
+        assert (await patch(content=b"?", headers=fragment)).json()["error"]["code"] == "invalid_fragment"
+
+
+async def test_what_is_elsewhere_is_not_here(calls: RemoteCalls, path: Path) -> None:
+    assert calls.owner("rtc_0") == path
+    assert calls.local_call("rtc_0") is None
+
+
+async def test_a_refusal_keeps_when_to_come_again(calls: RemoteCalls, service: MemoryService) -> None:
+    async def refuse() -> None:
+        raise OfferRefused("full", status=503, code="no_capacity", headers={"Retry-After": "7"})
+
+    service.before_answer = refuse
+    with pytest.raises(OfferRefused) as caught:
+        await calls.create_call(OFFER, session=None, client="")
+    assert caught.value.headers == {"Retry-After": "7"}
+
+
+async def test_what_a_client_may_do_goes_along(calls: RemoteCalls, service: MemoryService) -> None:
+    grant = Grant(key="web", session={"instructions": "é" * 10_000}, max_calls=3, is_ephemeral=True)
+    await calls.create_call(
+        OFFER, session=None, client="", grant=grant, api="live", model="m", data_channel_id=None
+    )
+    assert service.terms[0]["grant"] == grant
+    assert (service.terms[0]["api"], service.terms[0]["model"]) == ("live", "m")

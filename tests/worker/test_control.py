@@ -4,6 +4,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from voicegate.access import hash_key
 from voicegate.config import Config, SetUp
 from voicegate.sdp.candidate import host_candidates
 from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
@@ -12,6 +13,9 @@ CONFIGS = [
     Config(),
     Config(
         http="[::1]:0",
+        keys=[{"name": "web", "hash": hash_key("of the web"), "calls": 2}],
+        agents={"kind": {"use": "cascade", "chat": {"model": "m"}}, "loud": "echo"},
+        ice_servers=[{"urls": ["stun:a"], "username": "b"}],
         udp=["192.0.2.1:1", "[2001:db8::1]:2"],
         tcp="192.0.2.1:443",
         tls_certificate="certificate.pem",
@@ -31,6 +35,7 @@ CONFIGS = [
 def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) -> None:
     settings = WorkerSettings(
         number=1,
+        count=2,
         transceiver_id=17,
         config=config,
         secrets=[b"\xfe" * 16],
@@ -42,7 +47,7 @@ def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) 
     )
     received = WorkerSettings.from_json(json.loads(json.dumps(settings.to_json())))
     assert received.secrets == settings.secrets
-    for name in ("number", "transceiver_id", "hop_host", "folder", "import_path", "logging"):
+    for name in ("number", "count", "transceiver_id", "hop_host", "folder", "import_path", "logging"):
         assert getattr(received, name) == getattr(settings, name)
     assert tuple(received.candidates) == settings.candidates
     assert received.config == attrs.evolve(config, secrets=())

@@ -37,6 +37,7 @@ async def open_worker(**settings: object) -> AsyncIterator[tuple[ControlChannel,
         config = Config(**{"http": held.getsockname(), "agent": "echo", **settings})
         first = WorkerSettings(
             number=0,
+            count=1,
             transceiver_id=17,
             config=config,
             secrets=[bytes(16)],

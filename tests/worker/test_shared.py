@@ -7,10 +7,13 @@ from tempfile import TemporaryDirectory
 import attrs
 import pytest
 import trio
+from starlette.requests import HTTPConnection
 
 from tests.signalling.conftest import OFFER, MemoryService
+from voicegate.access import Grant
+from voicegate.event_socket import EventSocket
 from voicegate.ice import Route
-from voicegate.signalling import CreatedCall, OfferRefused, serve_privately
+from voicegate.signalling import CreatedCall, OfferRefused, RequestRefused, serve_privately
 from voicegate.transceiver.call_id import call_id_of
 from voicegate.worker.control import server_socket, worker_socket
 from voicegate.worker.shared import SharedCalls
@@ -104,3 +107,56 @@ async def test_what_concerns_all_is_asked_of_who_knows_all(place: Place) -> None
     assert await place.public.is_ready()
     place.server.ready = False
     assert not await place.public.is_ready()
+
+
+class Knock:
+    """A handshake that notes where it is led."""
+
+    request = HTTPConnection({"type": "websocket", "headers": [], "client": ("192.0.2.1", 1)})
+
+    def __init__(self) -> None:
+        self.led: list[str] = []
+
+    async def accept(self) -> EventSocket:
+        raise NotImplementedError
+
+    async def tunnel(self, owner: Path, *, grant: Grant) -> None:
+        assert grant == GRANT
+        self.led.append(owner.name)
+
+
+GRANT = Grant(key="web")
+
+
+async def test_a_sideband_is_led_to_the_worker_that_has_the_call(place: Place) -> None:
+    knock = Knock()
+    await place.public.attach(await create(place.other), knock, grant=GRANT)
+    assert knock.led == ["00000002"]
+    with pytest.raises(RequestRefused, match="No such call"):
+        await place.public.attach(call_id_of(Route(1, bytes(8))), knock, grant=GRANT)
+
+
+async def test_a_session_that_finds_no_room_is_led_to_who_knows_where_some_is(place: Place) -> None:
+    knock = Knock()
+
+    async def refuse() -> None:
+        assert place.own.fault is not None
+        raise place.own.fault
+
+    place.own.before_answer = refuse
+    for status, code in ((503, "no_capacity"), (429, "too_many_calls")):
+        place.own.fault = OfferRefused("not here", status=status, code=code)
+        await place.public.run_session(knock, model="m", grant=GRANT)
+    assert knock.led == ["server", "server"]
+    place.own.fault = OfferRefused("wrong", status=400)
+    with pytest.raises(OfferRefused, match="wrong"):
+        await place.public.run_session(knock, model="m", grant=GRANT)
+
+
+async def test_the_owner_of_a_call_is_told_by_its_id(place: Place) -> None:
+    theirs = place.public.owner(await create(place.other))
+    assert theirs is not None
+    assert theirs.name == "00000002"
+    ours = await create(place.public)
+    assert place.public.owner(ours) is None
+    assert place.public.local_call(ours) is None

@@ -5,9 +5,9 @@ gives a stranger two ways in that a firewall does not see.
 
 Attack 1: a page of another site sends requests to ``http://127.0.0.1:8080``. Wanted: it may start a call
 where the operator allows its origin (by default any, as the public API does, never with cookies), and may
-end a call whose id it knows; it reads nothing else. Construction: CORS headers on ``/v1/realtime/`` only,
-and a request there from an origin that is not allowed is refused, not merely left without headers,
-because a form needs no preflight.
+end a call whose id it knows; it reads nothing else. Construction: CORS headers below the `SHARED_PREFIXES`
+only, and a request there from an origin that is not allowed is refused, not merely left without headers,
+because a form needs no preflight, and a WebSocket knows none.
 
 Attack 2: DNS rebinding. A page of ``evil.example``, once its name points to 127.0.0.1, is of our own
 origin for the browser. Wanted: a server bound to loopback answers only to names that cannot be rebound.
@@ -25,11 +25,14 @@ from voicegate.signalling.fault import RequestRefused
 
 __all__ = ["AccessPolicy"]
 
-SHARED_PREFIX: Final = "/v1/realtime/"
-"""The routes that pages of other origins may use."""
+SHARED_PREFIXES: Final = ("/v1/realtime", "/v1/live", "/v1/whip")
+"""The routes that pages of other origins may use: these, and what is below them."""
 
 _ALLOWED_METHODS: Final = "GET, POST, PATCH, DELETE, OPTIONS"
-_ALLOWED_HEADERS: Final = "Authorization, Content-Type, X-OpenAI-Agents-SDK"
+_ALLOWED_HEADERS: Final = (
+    "Authorization, Content-Type, X-OpenAI-Agents-SDK, OpenAI-Safety-Identifier, If-Match"
+)
+_EXPOSED_HEADERS: Final = "Location, ETag, Link, Accept-Patch, Retry-After"
 """What openai-agents-js sends; a preflight that asks for others is told them back."""
 _PREFLIGHT_SECONDS: Final = 7200
 """For how long a browser may remember a preflight; Chromium's own upper bound."""
@@ -57,7 +60,7 @@ class AccessPolicy:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        if origin is None or not path.startswith(SHARED_PREFIX) or self._admits(origin):
+        if origin is None or not _is_shared(path) or self._admits(origin):
             return
         if origin.partition("://")[2] != host:
             raise RequestRefused(
@@ -70,7 +73,7 @@ class AccessPolicy:
         """Whether a browser is asking what another origin's page may do."""
         return (
             method == "OPTIONS"
-            and path.startswith(SHARED_PREFIX)
+            and _is_shared(path)
             and "origin" in headers
             and "access-control-request-method" in headers
         )
@@ -85,10 +88,10 @@ class AccessPolicy:
 
     def response_headers(self, path: str, headers: Headers) -> Mapping[str, str]:
         """What every answer on this path says about other origins."""
-        if not path.startswith(SHARED_PREFIX):
+        if not _is_shared(path):
             return {"Cross-Origin-Resource-Policy": "same-origin"}
         origin = headers.get("origin")
-        shared = {"Access-Control-Expose-Headers": "Location"}
+        shared = {"Access-Control-Expose-Headers": _EXPOSED_HEADERS}
         if "*" in self.origins:
             return {"Access-Control-Allow-Origin": "*"} | shared
         if origin is not None and origin in self.origins:
@@ -113,3 +116,7 @@ class AccessPolicy:
         except ValueError:
             return False
         return True
+
+
+def _is_shared(path: str) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in SHARED_PREFIXES)

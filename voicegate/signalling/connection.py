@@ -1,9 +1,9 @@
 """One client's HTTP/1.1 connection: h11 on one side, an ASGI application on the other.
 
 Strictly one thing after the other, in one task: read a head, let the application read the body and answer,
-start again. So nothing is read ahead of what is asked for, and no queue can fill up. Left out: HTTP/2,
-WebSocket, and noticing that a client went away while its request, already whole, is being answered (no answer
-here takes long enough to care).
+start again. So nothing is read ahead of what is asked for, and no queue can fill up. A head that asks for a
+WebSocket is the last one: `SocketCarrier` takes over. Left out: HTTP/2, and noticing that a client went away
+while its request, already whole, is being answered (no answer here takes long enough to care).
 
 Threat notes. Attack: heads or bodies that trickle, answers that are never taken, endless bodies to a path
 that reads none. Wanted: bounded time and memory for each, and never a task left behind. Construction: a
@@ -19,10 +19,12 @@ from urllib.parse import unquote
 
 import h11
 import trio
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message
 
-from voicegate.signalling.fault import fault_body
+from voicegate.signalling.fault import RequestRefused, fault_body, fault_response
+from voicegate.signalling.upgrade import TUNNEL
+from voicegate.signalling.websocket import SocketCarrier, check_handshake, is_handshake, subprotocols
 
 __all__ = ["HttpConnection"]
 
@@ -45,20 +47,27 @@ class HttpConnection:
     """Serves the requests of one connection.
 
     Args:
-        app: The ASGI application; HTTP scopes only.
+        app: The ASGI application.
         stream: The connection. Whoever opened it closes it.
         client: The peer's address and port.
         server: Our own.
+        max_head: Bytes of a request line with its headers.
     """
 
     def __init__(
-        self, app: ASGIApp, stream: trio.abc.Stream, *, client: tuple[str, int], server: tuple[str, int]
+        self,
+        app: ASGIApp,
+        stream: trio.abc.Stream,
+        *,
+        client: tuple[str, int],
+        server: tuple[str, int],
+        max_head: int = MAX_HEAD,
     ) -> None:
         self._app = app
         self._stream = stream
         self._client = client
         self._server = server
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=max_head)
         self._idle = trio.CancelScope()
         self._is_draining = False
         self._outgoing: list[bytes] = []
@@ -78,11 +87,51 @@ class HttpConnection:
             request = await self._read_request()
             if request is None:
                 return
+            if is_handshake(request):
+                await self._serve_socket(request)
+                return
             self._is_head_request = request.method == b"HEAD"
             await self._app(self._make_scope(request), self._receive, self._send)
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
+
+    async def _serve_socket(self, request: h11.Request) -> None:
+        """Serve the WebSocket that a client asks for, or tell it in HTTP why not."""
+        try:
+            check_handshake(request)
+        except RequestRefused as refused:
+            await self._refuse_with(fault_response(refused))
+            return
+        await self._next_event()  # the end of the head
+        scope = self._make_scope(request) | {
+            "type": "websocket",
+            "scheme": "ws",
+            "subprotocols": subprotocols(request),
+            "extensions": {"websocket.http.response": {}, TUNNEL: {}},
+        }
+        del scope["method"]
+        async with trio.open_nursery() as nursery:
+            carrier = SocketCarrier(
+                self._stream, request, bytes(self._http.trailing_data[0]), nursery=nursery
+            )
+
+            async def send(message: Message) -> None:
+                match message["type"]:
+                    case "websocket.accept":
+                        await carrier.accept(message.get("subprotocol"))
+                    case "websocket.send":
+                        await carrier.send(message["text"])
+                    case "websocket.close":
+                        await carrier.close(message.get("code", 1000), message.get("reason", ""))
+                    case "voicegate.tunnel":
+                        await carrier.tunnel(message["path"], message["headers"])
+                    case _:
+                        # websocket.http.response.*: a refusal.
+                        await self._send({**message, "type": message["type"].removeprefix("websocket.")})
+
+            await self._app(scope, carrier.receive, send)
+            nursery.cancel_scope.cancel()
 
     async def _read_request(self) -> h11.Request | None:
         """Wait for the next head; None when there will be none that can be served."""
@@ -166,8 +215,12 @@ class HttpConnection:
 
     async def _refuse(self, status: int, *, code: str, message: str) -> None:
         """Answer what never became a request."""
-        response = JSONResponse(fault_body(status=status, code=code, message=message), status_code=status)
-        self._write_head(status, [*response.raw_headers, (b"connection", b"close")])
+        await self._refuse_with(
+            JSONResponse(fault_body(status=status, code=code, message=message), status_code=status)
+        )
+
+    async def _refuse_with(self, response: Response) -> None:
+        self._write_head(response.status_code, [*response.raw_headers, (b"connection", b"close")])
         self._write(h11.Data(data=bytes(response.body)))
         self._write(h11.EndOfMessage())
         await self._flush()

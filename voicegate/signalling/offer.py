@@ -8,19 +8,19 @@ from a body that is whole and bounded. Whether the SDP makes sense is the servic
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 
 from voicegate.signalling.fault import RequestRefused
 from voicegate.signalling.service import JSON
 
-__all__ = ["Offer", "read_data_channel_id", "read_offer"]
+__all__ = ["MAX_CHANNEL_ID", "Offer", "read_data_channel_id", "read_json_object", "read_offer"]
 
 MAX_PARTS: Final = 16
 """Two are meant; the rest is room for fields that clients add, and a bound for work."""
 
-_MAX_CHANNEL_ID: Final = 1023
+MAX_CHANNEL_ID: Final = 1023
 """A channel is a pair of SCTP streams; browsers use no more than 1024 of each, and we take no more."""
 
 _BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
@@ -72,18 +72,27 @@ def read_data_channel_id(values: Sequence[str]) -> int | None:
     if not values:
         return None
     # Five digits are enough, and int() refuses thousands of them.
-    digits = values[0] if len(values[0]) <= len(str(_MAX_CHANNEL_ID)) else ""
-    is_number = digits.isascii() and digits.isdigit() and int(digits) <= _MAX_CHANNEL_ID
+    digits = values[0] if len(values[0]) <= len(str(MAX_CHANNEL_ID)) else ""
+    is_number = digits.isascii() and digits.isdigit() and int(digits) <= MAX_CHANNEL_ID
     if len(values) > 1 or not is_number:
-        message = f"dcid is not one number from 0 to {_MAX_CHANNEL_ID}, the id of a data channel."
+        message = f"dcid is not one number from 0 to {MAX_CHANNEL_ID}, the id of a data channel."
         raise _invalid(message, code="invalid_parameter", param="dcid")
     return int(digits)
 
 
-def _read_json_offer(body: bytes) -> Offer:
+def read_json_object(body: bytes) -> dict[str, Any]:
+    """Read a body that is one JSON object.
+
+    Errors: RequestRefused (400), for any input.
+    """
     fields = _json(body, param=None)
     if not isinstance(fields, dict):
         raise _invalid("The body is not a JSON object.", code="invalid_json")
+    return fields
+
+
+def _read_json_offer(body: bytes) -> Offer:
+    fields = read_json_object(body)
     sdp = fields.get("sdp")
     session = fields.get("session")
     if not isinstance(sdp, str):

@@ -2,12 +2,17 @@
 
 import html
 import mimetypes
+from collections.abc import Sequence
 from importlib import resources
 from typing import Final
 
+from starlette.requests import Request
 from starlette.responses import Response
 
-__all__ = ["PageFiles"]
+from voicegate.signalling.api import Access, Api, Endpoint
+from voicegate.signalling.fault import RequestRefused
+
+__all__ = ["PageFiles", "routes"]
 
 _HEADERS: Final = {
     # Nothing but our own files, no inline script, and nobody may frame the page to borrow its microphone.
@@ -43,3 +48,35 @@ class PageFiles:
         if content is None:
             return None
         return Response(content, media_type=mimetypes.guess_type(name)[0], headers=_HEADERS)
+
+
+def routes(api: Api) -> Sequence[Endpoint]:
+    """Return the routes of the page."""
+    files = PageFiles(agent_name=api.service.agent_name)
+
+    async def get_page(_request: Request) -> Response:
+        return files.index()
+
+    async def get_static(request: Request) -> Response:
+        response = files.static(request.path_params["name"])
+        if response is None:
+            raise RequestRefused("There is nothing at this path.", status=404, code="not_found")
+        return response
+
+    return [
+        Endpoint(
+            "/",
+            get_page,
+            summary="The page to try a call with.",
+            access=Access.OPEN,
+            answers={200: {"text/html": {"type": "string"}}},
+        ),
+        Endpoint(
+            "/static/{name}",
+            get_static,
+            summary="A file of the page.",
+            access=Access.OPEN,
+            answers={200: {"text/javascript": {}, "text/css": {}, "image/svg+xml": {}}},
+            errors=(404,),
+        ),
+    ]

@@ -6,7 +6,7 @@ ASGI server on Trio can take its place: `SignallingApp` is all there is to carry
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -15,20 +15,27 @@ from typing import Final
 
 import structlog
 import trio
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from voicegate.access import Gate
 from voicegate.errors import UsageError
 from voicegate.signalling.access import AccessPolicy
-from voicegate.signalling.app import MAX_BODY, SignallingApp
-from voicegate.signalling.connection import HttpConnection
-from voicegate.signalling.service import CallService
+from voicegate.signalling.api import MAX_BODY, set_grant
+from voicegate.signalling.app import SignallingApp
+from voicegate.signalling.connection import MAX_HEAD, HttpConnection
+from voicegate.signalling.remote import CLIENT_HEADER, GRANT_HEADER, decode_grant
+from voicegate.signalling.service import JSON, CallService
 
 __all__ = ["hold_address", "serve_http", "serve_privately"]
 
 MAX_CONNECTIONS: Final = 1024
 """Open at once; past it the newest is closed unread. Leaves file descriptors for sockets that carry calls."""
 MAX_PRIVATE_BODY: Final = 8 * MAX_BODY
-"""Bytes of an offer that another process hands over: what it took, written as JSON."""
+"""Bytes of an offer that another process hands over: what it took, and the caller's grant, as JSON."""
+MAX_PRIVATE_HEAD: Final = 16 * MAX_HEAD
+"""Bytes of a head of another process: it has the caller's grant, with the session of a client secret."""
 _BACKLOG: Final = 128
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +48,8 @@ async def serve_http(
     port: int,
     origins: Collection[str] = ("*",),
     hosts: Collection[str] = (),
+    gate: Gate | None = None,
+    ice_servers: Sequence[Mapping[str, JSON]] = (),
     is_shared: bool = False,
     shutdown: Callable[[], Awaitable[object]] = trio.sleep_forever,
     grace: float = 1.0,
@@ -55,6 +64,8 @@ async def serve_http(
         origins: Origins whose pages may make calls; ``*`` is any. Our own page always may.
         hosts: Host names to answer to besides addresses and ``localhost``. On a loopback address others
             are refused; elsewhere all are answered as long as this is empty.
+        gate: Who may ask; by default, whoever can reach it. So an address beyond loopback wants one.
+        ice_servers: What clients are told of STUN and TURN servers.
         is_shared: Whether other processes may listen there too and share the connections (SO_REUSEPORT).
         shutdown: Returns when it is time to stop; ``event.wait`` of a `trio.Event` will do.
         grace: Seconds for requests under way to be answered after ``shutdown`` returned.
@@ -72,7 +83,7 @@ async def serve_http(
             origins=frozenset(origins),
             hosts=None if is_open else frozenset(name.lower() for name in hosts),
         )
-        acceptor = _Acceptor(SignallingApp(service, access=access))
+        acceptor = _Acceptor(SignallingApp(service, access=access, gate=gate, ice_servers=ice_servers))
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(
@@ -105,8 +116,8 @@ async def serve_privately(
             raise UsageError(f"cannot listen on {path}: {error}") from error
         try:
             listening.listen(_BACKLOG)
-            app = SignallingApp(service, access=AccessPolicy(), max_body=MAX_PRIVATE_BODY)
-            acceptor = _Acceptor(_TrustedApp(app))
+            app = SignallingApp(service, access=AccessPolicy(), max_body=MAX_PRIVATE_BODY, is_private=True)
+            acceptor = _Acceptor(_TrustedApp(app), max_head=MAX_PRIVATE_HEAD)
             task_status.started()
             await trio.serve_listeners(acceptor.handle, [trio.SocketListener(listening)])
         finally:
@@ -120,21 +131,24 @@ def _remove(path: Path) -> None:
 
 
 class _TrustedApp:
-    """Takes the client that a request is said to come from for the one that it comes from."""
+    """Takes what a request says of its client for the truth: where it comes from, and what it may do."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = dict(scope["headers"]).get(b"x-forwarded-for", b"").decode("latin-1")
-        await self._app({**scope, "client": (client, 0)}, receive, send)
+        headers = Headers(scope=scope)
+        scope = {**scope, "client": (headers.get(CLIENT_HEADER, ""), 0)}
+        set_grant(HTTPConnection(scope), decode_grant(headers[GRANT_HEADER]))
+        await self._app(scope, receive, send)
 
 
 class _Acceptor:
     """Runs each accepted connection so that none can harm the others."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, max_head: int = MAX_HEAD) -> None:
         self._app = app
+        self._max_head = max_head
         self._open: set[HttpConnection] = set()
 
     def drain(self) -> None:
@@ -158,7 +172,7 @@ class _Acceptor:
             ("", 0) if is_private else address[:2]
             for address in (stream.socket.getpeername(), stream.socket.getsockname())
         )
-        connection = HttpConnection(self._app, stream, client=client, server=server)
+        connection = HttpConnection(self._app, stream, client=client, server=server, max_head=self._max_head)
         self._open.add(connection)
         try:
             await connection.run()

@@ -4,16 +4,57 @@ That may be in another process, hence each question may wait, and may be refused
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, Required, TypeAlias, TypedDict, Unpack
 
 import attrs
+from starlette.requests import HTTPConnection
 
+from voicegate.access.grant import Grant
+from voicegate.event_socket import EventSocket
+from voicegate.ice import Credentials
+from voicegate.sdp import Candidate
 from voicegate.signalling.fault import RequestRefused
 
-__all__ = ["CallService", "CreatedCall", "JSON", "OfferRefused"]
+if TYPE_CHECKING:
+    from voicegate.ice import Credentials
+    from voicegate.sdp import Candidate
+    from voicegate.transceiver.task import ActiveCall
+
+__all__ = [
+    "JSON",
+    "CallApi",
+    "CallService",
+    "CallTerms",
+    "CreatedCall",
+    "Handshake",
+    "OfferRefused",
+]
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 """A value as JSON has it."""
+
+CallApi: TypeAlias = Literal["realtime", "live", "none"]
+"""Whose events a call speaks with its client."""
+
+
+class CallTerms(TypedDict, total=False):
+    """What is known of a call that a client asks for, besides its offer."""
+
+    session: Required[Mapping[str, JSON] | None]
+    """The ``session`` object that came with the offer, as the client wrote it."""
+    client: Required[str]
+    """The IP address the offer came from, without a port."""
+    data_channel_id: int | None
+    """Of a data channel that the client has opened on its side and takes for opened on ours, 0 to 1023; None
+    when it did not say so. Refused, with the code ``no_data_section`` and the param ``dcid``, when the offer
+    has no data channels."""
+    grant: Grant
+    """What the client may do; everything, if it is not said."""
+    api: CallApi
+    """``realtime``, if it is not said."""
+    model: str
+    """What the client would talk to: a configured agent's name, or anything else for the default one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,9 +71,32 @@ class OfferRefused(RequestRefused):
     """The service will not make a call of this offer; the client reads why."""
 
     def __init__(
-        self, message: str, *, status: int = 400, code: str = "invalid_offer", param: str | None = "sdp"
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str = "invalid_offer",
+        param: str | None = "sdp",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, status=status, code=code, param=param)
+        super().__init__(message, status=status, code=code, param=param, headers=headers)
+
+
+class Handshake(Protocol):
+    """A WebSocket that a client asks for and that is not answered yet; `RequestRefused` answers it, too."""
+
+    @property
+    def request(self) -> HTTPConnection:
+        """Its head: path parameters, query, headers."""
+
+    async def accept(self) -> EventSocket:
+        """Open it. Whoever does so closes it, or leaves that to the end of the handler."""
+
+    async def tunnel(self, owner: Path, *, grant: Grant) -> None:
+        """Let the process that listens on a private socket answer, and carry bytes until either end closes.
+
+        Errors: RequestRefused, 503, when nobody is there.
+        """
 
 
 class CallService(Protocol):
@@ -42,29 +106,40 @@ class CallService(Protocol):
     def agent_name(self) -> str:
         """What answers the calls, in a word for people; the page shows it."""
 
-    async def create_call(
-        self,
-        offer: str,
-        *,
-        session: Mapping[str, JSON] | None,
-        client: str,
-        data_channel_id: int | None = None,
-    ) -> CreatedCall:
-        """Make a call of an SDP offer.
-
-        Args:
-            offer: The SDP text; it starts with ``v=0``, nothing else is known of it.
-            session: The ``session`` object that came with the offer, as the client wrote it.
-            client: The IP address the offer came from, without a port.
-            data_channel_id: Of a data channel that the client has opened on its side and takes for opened on
-                ours, 0 to 1023; None when it did not say so. Refused, with the code ``no_data_section`` and
-                the param ``dcid``, when the offer has no data channels.
+    async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
+        """Make a call of an SDP offer, text that starts with ``v=0``; nothing else is known of it.
 
         Errors: OfferRefused, for whatever the client should read. Anything else is our fault: status 500.
         """
 
     async def end_call(self, call_id: str) -> bool:
         """Hang up for the client; False when no such call is alive."""
+
+    async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
+        """Accept a sideband: the call's events also go to, and come from, this socket, until either ends.
+
+        Errors: RequestRefused, 404, when no such call is alive.
+        """
+
+    async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:
+        """Accept a socket that is a session of its own, its audio in events, and serve it until it ends.
+
+        Errors: OfferRefused, as for an offer.
+        """
+
+    def owner(self, call_id: str) -> Path | None:
+        """Return the private socket of the process that has a call; None when it would be this one."""
+
+    def local_call(self, call_id: str) -> "ActiveCall | None":
+        """Return a call that goes on in this process."""
+
+    def restart_ice(
+        self, call: "ActiveCall", remote: "Credentials"
+    ) -> "tuple[Credentials, Sequence[Candidate]]":
+        """Begin an ICE restart of a call of this process with the client's new credentials.
+
+        Returns our new ones, and where we are. The old ones serve until media takes a path of the new.
+        """
 
     async def sessions(self) -> Sequence[Mapping[str, JSON]]:
         """Each call as in `session`, newest last."""

@@ -7,23 +7,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voicegate.worker.calls import LocalCalls, make_transceiver, new_transceiver_id, open_port, run_agent
+    from voicegate.worker.agents import Agents, run_agents
+    from voicegate.worker.calls import (
+        LocalCalls,
+        make_gate,
+        make_transceiver,
+        new_transceiver_id,
+        open_port,
+    )
     from voicegate.worker.supervisor import Workers, run_workers
 
 __all__ = [
+    "Agents",
     "LocalCalls",
     "Workers",
+    "make_gate",
     "make_transceiver",
     "new_transceiver_id",
     "open_port",
-    "run_agent",
+    "run_agents",
     "run_workers",
 ]
 
 # Loaded at first use: a worker needs nothing of its supervisor's.
 _MODULES = {
+    **dict.fromkeys(("Agents", "run_agents"), "voicegate.worker.agents"),
     **dict.fromkeys(
-        ("LocalCalls", "make_transceiver", "new_transceiver_id", "open_port", "run_agent"),
+        ("LocalCalls", "make_gate", "make_transceiver", "new_transceiver_id", "open_port"),
         "voicegate.worker.calls",
     ),
     **dict.fromkeys(("Workers", "run_workers"), "voicegate.worker.supervisor"),

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import attrs
 
+from voicegate.access import ApiKey
 from voicegate.child.channel import ControlMessage
-from voicegate.config import Address, Config, SetUp
+from voicegate.config import Address, AgentSpec, Config, SetUp
 from voicegate.sdp import Candidate
 
 __all__ = ["WorkerSettings", "server_socket", "worker_socket"]
@@ -29,6 +30,8 @@ class WorkerSettings:
 
     number: int
     """Which worker, from 0."""
+    count: int
+    """How many there are."""
     transceiver_id: int
     config: Config
     """The server's, with this worker's share of what is shared out, and the address to listen on."""
@@ -92,7 +95,11 @@ def _plain(value: object) -> object:
             return str(value)
         case tuple():
             return [_plain(each) for each in value]
-        case SetUp():
+        case SetUp() | ApiKey():
             return _fields(value)
+        case AgentSpec():
+            return {**value.options, "use": value.use}
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
         case _:
             return value

@@ -14,14 +14,15 @@ from typing import Final, NamedTuple
 import structlog
 import trio
 
+from voicegate.access import Admission
 from voicegate.child.channel import ControlChannel
 from voicegate.errors import VoicegateError
 from voicegate.observability import configure_logging
 from voicegate.signalling import serve_http, serve_privately
-from voicegate.transceiver import Transceiver
 from voicegate.transceiver.collector import open_collector
 from voicegate.wire.path import Address
-from voicegate.worker.calls import LocalCalls, make_transceiver, open_port, run_agent
+from voicegate.worker.agents import run_agents
+from voicegate.worker.calls import LocalCalls, make_gate, make_transceiver, open_port
 from voicegate.worker.control import WorkerSettings, worker_socket
 from voicegate.worker.shared import SharedCalls
 
@@ -33,7 +34,7 @@ _BEAT_INTERVAL: Final = 1.0
 
 class _Worker(NamedTuple):
     hop: Address
-    transceiver: Transceiver
+    calls: LocalCalls
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ async def run_worker(control: ControlChannel) -> None:
             worker: _Worker = await nursery.start(_serve, settings)
             with suppress(trio.BrokenResourceError):
                 await control.send({"ready": True, "hop": worker.hop})
-                nursery.start_soon(_beat, control, worker.transceiver)
+                nursery.start_soon(_beat, control, worker.calls)
                 while await control.receive() is not None:
                     pass
             nursery.cancel_scope.cancel()
@@ -90,18 +91,28 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
     config = settings.config
     with closing(open_port(settings.hop_host)) as port, open_collector() as collector:
         async with trio.open_nursery() as nursery:
-            agent = await nursery.start(run_agent, config.agent)
+            agents = await nursery.start(run_agents, config)
             transceiver = make_transceiver(
                 port,
                 config,
-                agent=agent,
+                agents=agents,
                 secrets=settings.secrets,
                 transceiver_id=settings.transceiver_id,
                 collector=collector,
             )
             transceiver.candidates = settings.candidates
             await nursery.start(transceiver.run)
-            own = LocalCalls(transceiver, agent_name=config.agent)
+            own = LocalCalls(
+                transceiver,
+                agents=agents,
+                admission=Admission(
+                    max_calls=config.max_calls,
+                    max_calls_per_client=config.max_calls_per_client,
+                    number=settings.number,
+                    count=settings.count,
+                ),
+                max_call_seconds=config.max_call_seconds,
+            )
             await nursery.start(serve_privately, own, worker_socket(settings.folder, transceiver.id))
             shared = SharedCalls(own, transceiver_id=transceiver.id, folder=settings.folder)
             await nursery.start(
@@ -112,16 +123,18 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
                     port=config.http.port,
                     origins=config.cors_origins,
                     hosts=config.hosts,
+                    gate=make_gate(config, settings.secrets),
+                    ice_servers=config.ice_servers,
                     is_shared=True,
                 )
             )
-            task_status.started(_Worker(port.address, transceiver))
+            task_status.started(_Worker(port.address, own))
 
 
-async def _beat(control: ControlChannel, transceiver: Transceiver) -> None:
+async def _beat(control: ControlChannel, calls: LocalCalls) -> None:
     with suppress(trio.BrokenResourceError):
         while True:
-            await control.send({"calls": transceiver.call_count})
+            await control.send({"calls": calls.call_count})
             await trio.sleep(_BEAT_INTERVAL)
 
 

@@ -1,13 +1,20 @@
 """What a worker answers to the public: for its own calls itself, for others by asking whoever knows."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Unpack
 
+from voicegate.access import Grant
 from voicegate.signalling import JSON, CallService, CreatedCall, OfferRefused, RemoteCalls
+from voicegate.signalling.service import CallTerms, Handshake
 from voicegate.transceiver.call_id import transceiver_id_of
+from voicegate.worker.calls import is_for_others
 from voicegate.worker.control import server_socket, worker_socket
+
+if TYPE_CHECKING:
+    from voicegate.ice import Credentials
+    from voicegate.sdp import Candidate
+    from voicegate.transceiver.task import ActiveCall
 
 __all__ = ["SharedCalls"]
 
@@ -28,25 +35,41 @@ class SharedCalls:
         self._folder = folder
         self._server = RemoteCalls(server_socket(folder), agent_name=own.agent_name)
 
-    async def create_call(
-        self,
-        offer: str,
-        *,
-        session: Mapping[str, JSON] | None,
-        client: str,
-        data_channel_id: int | None = None,
-    ) -> CreatedCall:
+    async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
         """Make a call of an SDP offer: here, or, when there is no room, wherever there is."""
         try:
-            return await self._own.create_call(
-                offer, session=session, client=client, data_channel_id=data_channel_id
-            )
+            return await self._own.create_call(offer, **terms)
         except OfferRefused as refused:
-            if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            if not is_for_others(refused):
                 raise
-        return await self._server.create_call(
-            offer, session=session, client=client, data_channel_id=data_channel_id
-        )
+        return await self._server.create_call(offer, **terms)
+
+    async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
+        """Have its owner accept a sideband."""
+        await self._owner(call_id).attach(call_id, handshake, grant=grant)
+
+    async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:
+        """Accept a socket that is a call of its own: here, or, when there is no room, wherever there is."""
+        try:
+            await self._own.run_session(handshake, model=model, grant=grant)
+        except OfferRefused as refused:
+            if not is_for_others(refused):
+                raise
+            await self._server.run_session(handshake, model=model, grant=grant)
+
+    def owner(self, call_id: str) -> Path | None:
+        """Return where a call of another worker is."""
+        return self._owner(call_id).owner(call_id)
+
+    def local_call(self, call_id: str) -> "ActiveCall | None":
+        """Return a call of this worker."""
+        return self._own.local_call(call_id)
+
+    def restart_ice(
+        self, call: "ActiveCall", remote: "Credentials"
+    ) -> "tuple[Credentials, Sequence[Candidate]]":
+        """Begin another ICE session of a call of this worker."""
+        return self._own.restart_ice(call, remote)
 
     async def end_call(self, call_id: str) -> bool:
         """Have its owner hang up."""

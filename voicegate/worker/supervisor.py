@@ -8,16 +8,16 @@ still send, and the next worker begins anew, with another transceiver id.
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
 import attrs
 import trio
 
+from voicegate.access import Grant, share
 from voicegate.child.channel import ControlChannel, ControlMessage
 from voicegate.child.keeper import Keeper, start_keepers
 from voicegate.child.reserve import Reserve
@@ -29,18 +29,22 @@ from voicegate.sdp import Candidate
 from voicegate.signalling import (
     JSON,
     CreatedCall,
-    OfferRefused,
     RemoteCalls,
     RequestRefused,
     hold_address,
     serve_privately,
 )
+from voicegate.signalling.api import unknown_call
+from voicegate.signalling.remote import no_worker
+from voicegate.signalling.service import CallTerms, Handshake
 from voicegate.transceiver.call_id import transceiver_id_of
-from voicegate.worker.calls import new_transceiver_id
+from voicegate.worker.calls import is_for_others, new_transceiver_id
 from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
 
 if TYPE_CHECKING:
+    from voicegate.ice import Credentials
     from voicegate.relay import Relay
+    from voicegate.transceiver.task import ActiveCall
 
 __all__ = ["Workers", "run_workers"]
 
@@ -84,6 +88,7 @@ async def run_workers(
         http = Address(*held.getsockname()[:2])
         settings = WorkerSettings(
             number=0,
+            count=config.workers,
             transceiver_id=0,
             config=attrs.evolve(config, http=http),
             secrets=secrets,
@@ -136,28 +141,14 @@ class Workers:
         """Workers that were ever ready."""
         return sum(keeper.workers_started for keeper in self._keepers)
 
-    async def create_call(
-        self,
-        offer: str,
-        *,
-        session: Mapping[str, JSON] | None,
-        client: str,
-        data_channel_id: int | None = None,
-    ) -> CreatedCall:
+    async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
         """Make a call of an SDP offer, wherever there is room."""
-        refusal: RequestRefused = OfferRefused(
-            "There is no worker now.", status=503, code="no_capacity", param=None
-        )
-        # How much room there is was said up to a second ago, so it only tells whom to ask first.
-        for keeper in sorted(self._keepers, key=lambda keeper: keeper.room, reverse=True):
-            if (calls := keeper.calls) is None:
-                continue
+        refusal: RequestRefused = no_worker()
+        for calls in self._roomiest_first():
             try:
-                return await calls.create_call(
-                    offer, session=session, client=client, data_channel_id=data_channel_id
-                )
+                return await calls.create_call(offer, **terms)
             except RequestRefused as refused:
-                if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                if not is_for_others(refused):
                     raise
                 refusal = refused
         raise refusal
@@ -166,6 +157,37 @@ class Workers:
         """Have its owner hang up."""
         calls = self._owner(call_id)
         return calls is not None and await calls.end_call(call_id)
+
+    async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
+        """Have its owner accept a sideband."""
+        calls = self._owner(call_id)
+        if calls is None:
+            raise unknown_call()
+        await calls.attach(call_id, handshake, grant=grant)
+
+    async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:
+        """Have a worker accept a socket that is a call of its own: the one with the most room."""
+        calls = next(self._roomiest_first(), None)
+        if calls is None:
+            raise no_worker()
+        await calls.run_session(handshake, model=model, grant=grant)
+
+    def owner(self, call_id: str) -> Path | None:
+        """Return where a call is, if it is anywhere."""
+        calls = self._owner(call_id)
+        return None if calls is None else calls.owner(call_id)
+
+    def local_call(self, call_id: str) -> "ActiveCall | None":  # noqa: ARG002 - none is here
+        """Return nothing."""
+        return None
+
+    def restart_ice(
+        self,
+        call: "ActiveCall",
+        remote: "Credentials",  # noqa: ARG002
+    ) -> "tuple[Credentials, Sequence[Candidate]]":
+        """Refuse: a call that is here is none of a worker's."""
+        raise UsageError(f"{call.id} is not a call of a worker")
 
     async def sessions(self) -> Sequence[Mapping[str, JSON]]:
         """Each call, those of the first worker first."""
@@ -195,6 +217,13 @@ class Workers:
         return bool(self._relay.pids) and any((await self._ask_all(RemoteCalls.is_ready)).values())
 
     # Internals
+
+    def _roomiest_first(self) -> Iterator[RemoteCalls]:
+        """Return the workers that are there."""
+        # How much room there is was said up to a second ago, so it only tells whom to ask first.
+        for keeper in sorted(self._keepers, key=lambda keeper: keeper.room, reverse=True):
+            if keeper.calls is not None:
+                yield keeper.calls
 
     def _owner(self, call_id: str) -> RemoteCalls | None:
         transceiver_id = transceiver_id_of(call_id)
@@ -281,6 +310,9 @@ class _WorkerKeeper(Keeper):
 
 def _share(config: Config, number: int) -> Config:
     """Give a worker its part of what the server as a whole may have; the first ones get the remainder."""
-    limits = {name: getattr(config, name) for name in ("max_calls", "max_pending_calls")}
-    shares = {name: (limit + config.workers - 1 - number) // config.workers for name, limit in limits.items()}
-    return attrs.evolve(config, workers=1, **shares)
+    return attrs.evolve(
+        config,
+        workers=1,
+        max_calls=share(config.max_calls, number, config.workers),
+        max_pending_calls=share(config.max_pending_calls, number, config.workers),
+    )

@@ -1,8 +1,10 @@
 // One call: from the microphone to the hang-up, with the time of each step on the way.
 
 const CALLS = "/v1/realtime/calls";
-const CHANNEL_LABEL = "oai-events";
-const CHANNEL_ID = 0; // told to the server beside the offer, so that neither side has to announce the channel
+const CHANNEL_LABEL = "voicegate"; // the agent's own; "oai-events" would speak the API
+// What stands behind "#" in the page's address never leaves the browser: "#key=..." for a server that wants one.
+const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
+const AUTHORIZATION = KEY ? { Authorization: `Bearer ${KEY}` } : {};
 const POLL_CONNECTING_MS = 300;
 const POLL_TALKING_MS = 1000;
 
@@ -126,7 +128,7 @@ export class Call extends EventTarget {
   }
 
   #openChannel() {
-    const channel = this.channel = this.connection.createDataChannel(CHANNEL_LABEL, { negotiated: true, id: CHANNEL_ID });
+    const channel = this.channel = this.connection.createDataChannel(CHANNEL_LABEL);
     channel.binaryType = "arraybuffer";
     channel.addEventListener("open", () => this.mark("channel"));
     channel.addEventListener("message", ({ data }) => this.dispatchEvent(new MessageEvent("message", { data })));
@@ -135,9 +137,9 @@ export class Call extends EventTarget {
   async #exchange(offer) {
     let response;
     try {
-      response = await fetch(`${CALLS}?dcid=${CHANNEL_ID}`, {
+      response = await fetch(CALLS, {
         method: "POST",
-        headers: { "Content-Type": "application/sdp" },
+        headers: { "Content-Type": "application/sdp", ...AUTHORIZATION },
         body: offer,
       });
     } catch {
@@ -175,7 +177,7 @@ export class Call extends EventTarget {
   async #refresh() {
     if (!this.id) return;
     try {
-      const response = await fetch(`/v1/sessions/${this.id}`);
+      const response = await fetch(`/v1/sessions/${this.id}`, { headers: AUTHORIZATION });
       if (response.ok) this.session = await response.json();
     } catch {
       return; // the call does not depend on it
