@@ -17,6 +17,7 @@ from tests.ice.checks import (
     local_credentials,
     new_agent,
     path,
+    remote_ufrag,
     restart,
     transmits,
 )
@@ -465,6 +466,18 @@ def test_after_a_restart_old_and_new_checks_are_answered_until_media_takes_a_new
     agent.handle_datagram(check(generation=0), path=WIFI, now=2.4)
     assert transmits(agent) == []
     assert agent.statistics().refused == {Refusal.UNKNOWN_UFRAG: 1}
+
+
+def test_both_sides_names_are_told_as_they_are_now() -> None:
+    agent = connected()
+    names = [local_credentials(generation).ufrag for generation in (0, 1)]
+    assert (agent.local, [*agent.ufrags]) == (local_credentials(0), names[:1])
+    restart(agent, 1, now=2.0)
+    assert agent.local == local_credentials(1)
+    assert (agent.remote.ufrag, agent.remote.pwd) == (remote_ufrag(1), REMOTE_PWD)
+    assert [*agent.ufrags] == names
+    agent.handle_datagram(check(generation=1), path=WIFI, now=2.2)
+    assert [*agent.ufrags] == names[1:]
 
 
 def test_after_a_restart_late_packets_of_the_old_generation_are_taken_but_move_nothing() -> None:

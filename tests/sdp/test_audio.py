@@ -30,7 +30,7 @@ def test_chromium_gets_opus() -> None:
         direction="sendrecv",
         remote_ssrcs=(2098383537,),
         extensions=((1, LEVEL), (3, TRANSPORT), (4, MID)),
-        telephone_event=110,
+        telephone_events=((110, 48_000),),
         has_rtcp_reduced_size=True,
         packet_time_ms=None,
         max_packet_time_ms=None,
@@ -44,7 +44,11 @@ def test_chromium_gets_opus() -> None:
 
 def test_firefox_gets_opus_without_an_event_codec_of_its_clock() -> None:
     audio = negotiate(OFFERS["firefox-153-audio"])
-    assert (audio.codec, audio.payload_type, audio.telephone_event) == ("opus", 109, None)
+    assert (audio.codec, audio.payload_type, audio.telephone_events) == (
+        "opus",
+        109,
+        ((101, 8_000),),
+    )
     assert audio.fmtp["stereo"] == "1"
     assert audio.opus == OpusFormat(stereo=True, useinbandfec=True)
     assert (audio.has_transport_cc, audio.has_nack, audio.red) == (True, False, None)
@@ -53,7 +57,11 @@ def test_firefox_gets_opus_without_an_event_codec_of_its_clock() -> None:
 
 def test_our_order_decides_between_codecs() -> None:
     audio = negotiate(OFFERS["chromium-156-audio"], "PCMA", "opus")
-    assert (audio.codec, audio.payload_type, audio.telephone_event) == ("PCMA", 8, 126)
+    assert (audio.codec, audio.payload_type, audio.telephone_events) == (
+        "PCMA",
+        8,
+        ((126, 8_000),),
+    )
 
 
 def test_static_payload_types_need_no_description() -> None:

@@ -352,6 +352,22 @@ class IceLiteAgent:
         return path in self._paths
 
     @property
+    def local(self) -> Credentials:
+        """What the client's checks are to be signed with: ours since the last restart."""
+        return (self._next or self._current).local
+
+    @property
+    def remote(self) -> Credentials:
+        """The client's own since the last restart."""
+        newest = self._next or self._current
+        return Credentials(ufrag=newest.remote_ufrag, pwd=newest.remote_pwd)
+
+    @property
+    def ufrags(self) -> tuple[str, ...]:
+        """Ours that a check may name: two while a restart is going on."""
+        return tuple(each.local.ufrag for each in (self._current, self._next) if each is not None)
+
+    @property
     def is_sped_active(self) -> bool:
         """Whether the client uses SPED, and we still do."""
         return self._sped is not None and self._sped.state is SpedState.CONFIRMED

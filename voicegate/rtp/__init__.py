@@ -38,6 +38,7 @@ from voicegate.rtp.session import (
     RtpSession,
     RtpStatistics,
 )
+from voicegate.rtp.telephone_event import KeyPress, KeyPresses, TelephoneEvent
 from voicegate.rtp.transport_feedback import TransportFeedback
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "GenericNack",
     "Goodbye",
     "GoodbyeReceived",
+    "KeyPress",
+    "KeyPresses",
     "OpusFormat",
     "ReceiverReferenceTime",
     "ReceiverReport",
@@ -67,6 +70,7 @@ __all__ = [
     "SourceChunk",
     "SourceDescription",
     "StatisticsSummary",
+    "TelephoneEvent",
     "TransportFeedback",
     "UnknownBlock",
     "UnknownPacket",

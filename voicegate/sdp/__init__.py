@@ -8,12 +8,15 @@ from voicegate.sdp.attribute import Candidate
 from voicegate.sdp.audio import AudioParameters
 from voicegate.sdp.data import DataParameters, offered_data
 from voicegate.sdp.fault import OfferError
+from voicegate.sdp.fragment import IceCredentials, IceFragment
 from voicegate.sdp.grammar import MediaDescription, SessionDescription
 
 __all__ = [
     "AudioParameters",
     "Candidate",
     "DataParameters",
+    "IceCredentials",
+    "IceFragment",
     "LocalParameters",
     "MediaDescription",
     "Negotiated",

@@ -280,7 +280,8 @@ def _audio_body(section: MediaDescription, audio: AudioParameters, local: LocalP
     lines += _source_lines(local) if audio.is_sending else []
     # RFC 3264 §6.1: what we like best comes first, and Chromium sends redundant audio only if that does.
     formats = (audio.red, audio.payload_type) if local.prefers_red else (audio.payload_type, audio.red)
-    return _Body(tuple(str(each) for each in (*formats, audio.telephone_event) if each is not None), lines)
+    telephone_events = (payload_type for payload_type, _ in audio.telephone_events)
+    return _Body(tuple(str(each) for each in (*formats, *telephone_events) if each is not None), lines)
 
 
 def _data_body(section: MediaDescription, data: DataParameters, local: LocalParameters) -> _Body:
@@ -343,14 +344,9 @@ def _codec_lines(audio: AudioParameters) -> list[Attribute]:
         )
         twice = ((f"{audio.payload_type}/{audio.payload_type}", None),)
         lines += [Attribute("rtpmap", red.encode()), _format_line(audio.red, twice)]
-    if audio.telephone_event is not None:
-        events = RtpMap(
-            payload_type=audio.telephone_event, encoding="telephone-event", clock_rate=audio.clock_rate
-        )
-        lines += [
-            Attribute("rtpmap", events.encode()),
-            _format_line(audio.telephone_event, _TELEPHONE_EVENTS),
-        ]
+    for payload_type, clock_rate in audio.telephone_events:
+        events = RtpMap(payload_type=payload_type, encoding="telephone-event", clock_rate=clock_rate)
+        lines += [Attribute("rtpmap", events.encode()), _format_line(payload_type, _TELEPHONE_EVENTS)]
     return lines
 
 

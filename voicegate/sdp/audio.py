@@ -40,6 +40,8 @@ _MIRRORED: Final = {
     "recvonly": "sendonly",
     "inactive": "inactive",
 }
+_TELEPHONE_RATE: Final = 8_000
+"""Hz, at which some clients send DTMF beside any codec (RFC 7874 §3 wants it from all)."""
 _MAX_PACKET_TIME_MS: Final = 1000
 _FRAMES_MS: Final = (10, 20, 40, 60)
 """How much audio we can put into a packet."""
@@ -69,8 +71,6 @@ class AudioParameters:
     """Announced by the client; often none."""
     extensions: tuple[tuple[int, str], ...]
     """RTP header extensions in use, as (id, URI)."""
-    telephone_event: int | None
-    """Payload type of DTMF at the codec's clock rate (RFC 4733 §2.1)."""
     has_rtcp_reduced_size: bool
     """Whether RTCP packets need not be compound (RFC 5506 §5)."""
     packet_time_ms: int | None
@@ -87,6 +87,8 @@ class AudioParameters:
     """Whether the client counts its packets and wants to hear when they came."""
     opus: OpusFormat | None = None
     """What the client asks of our Opus; None for other codecs."""
+    telephone_events: tuple[tuple[int, int], ...] = ()
+    """Payload types of DTMF with their clock rates: the codec's if offered (RFC 4733 §2.1), else 8 kHz."""
 
     @classmethod
     def negotiate(
@@ -103,11 +105,11 @@ class AudioParameters:
         """
         offered = _offered_codecs(section)
         codec, chosen = _choose_codec(section, offered, codecs)
-        telephone_events = (
-            each.payload_type
-            for each in offered
-            if each.encoding.lower() == "telephone-event" and each.clock_rate == chosen.clock_rate
-        )
+        telephone_events = {
+            each.clock_rate: each.payload_type
+            for each in reversed(offered)
+            if each.encoding.lower() == "telephone-event"
+        }
         mid = section.attribute("mid")
         packet_time, max_packet_time = (_packet_time(section, name) for name in ("ptime", "maxptime"))
         feedback = _feedback(section, chosen.payload_type)
@@ -124,7 +126,12 @@ class AudioParameters:
             direction=_direction(offer, section),
             remote_ssrcs=_ssrcs(section),
             extensions=extensions,
-            telephone_event=next(telephone_events, None),
+            # One only: Chromium, given both, takes that of 8 kHz, and counts six times too fast beside Opus.
+            telephone_events=tuple(
+                (telephone_events[rate], rate)
+                for rate in (chosen.clock_rate, _TELEPHONE_RATE)
+                if rate in telephone_events
+            )[:1],
             has_rtcp_reduced_size=has_rtcp_reduced_size,
             packet_time_ms=packet_time,
             max_packet_time_ms=max_packet_time,

@@ -7,6 +7,7 @@ none or several of them at the end, an empty ``s=``, and another order of lines 
 """
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import ClassVar, Final, Self
 
@@ -14,7 +15,17 @@ import attrs
 
 from voicegate.errors import WireError
 
-__all__ = ["SessionDescription", "MediaDescription", "Section", "Line", "Attribute", "TOKEN", "read_number"]
+__all__ = [
+    "SessionDescription",
+    "MediaDescription",
+    "Section",
+    "Line",
+    "Attribute",
+    "TOKEN",
+    "join_sections",
+    "read_number",
+    "split_sections",
+]
 
 MAX_LENGTH: Final = 64 * 1024
 """Characters. Ten times the largest browser offer seen (audio, video and data: 5.7 kB)."""
@@ -124,33 +135,44 @@ class SessionDescription(Section):
 
         Errors: WireError, whose message begins with the number of the line at fault.
         """
-        if len(text) > MAX_LENGTH:
-            raise WireError(f"a description of {len(text)} characters, {MAX_LENGTH} are taken")
-        rows = text.rstrip("\r\n").split("\n")
-        if len(rows) > MAX_LINES:
-            raise WireError(f"line {MAX_LINES + 1}: no more than {MAX_LINES} lines are taken")
-        lines = [_read_line(row.removesuffix("\r"), row_number) for row_number, row in enumerate(rows, 1)]
-        starts = [index for index, line in enumerate(lines) if line.type == "m"]
-        if len(starts) > MAX_MEDIA:
-            raise WireError(f"line {starts[MAX_MEDIA] + 1}: no more than {MAX_MEDIA} m= lines are taken")
-        session = tuple(lines[: starts[0]] if starts else lines)
+        session, media = split_sections(text)
         _check_session(session)
-        bounds = pairwise([*starts, len(lines)])
-        return cls(
-            lines=session,
-            media=tuple(
-                _read_media(lines[start].text, tuple(lines[start + 1 : stop]), start + 1)
-                for start, stop in bounds
-            ),
-        )
+        return cls(lines=session, media=media)
 
     def encode(self) -> str:
         """Put the description together, with CRLF line ends."""
-        rows = [line.text for line in self.lines]
-        for media in self.media:
-            rows.append(media.text)
-            rows += [line.text for line in media.lines]
-        return "".join(f"{row}\r\n" for row in rows)
+        return join_sections(self.lines, self.media)
+
+
+def split_sections(text: str) -> tuple[tuple[Line | Attribute, ...], tuple[MediaDescription, ...]]:
+    """Take lines apart into those of the session level and those of each media description.
+
+    Errors: WireError, whose message begins with the number of the line at fault.
+    """
+    if len(text) > MAX_LENGTH:
+        raise WireError(f"a description of {len(text)} characters, {MAX_LENGTH} are taken")
+    rows = text.rstrip("\r\n").split("\n")
+    if len(rows) > MAX_LINES:
+        raise WireError(f"line {MAX_LINES + 1}: no more than {MAX_LINES} lines are taken")
+    lines = [_read_line(row.removesuffix("\r"), row_number) for row_number, row in enumerate(rows, 1)]
+    starts = [index for index, line in enumerate(lines) if line.type == "m"]
+    if len(starts) > MAX_MEDIA:
+        raise WireError(f"line {starts[MAX_MEDIA] + 1}: no more than {MAX_MEDIA} m= lines are taken")
+    session = tuple(lines[: starts[0]] if starts else lines)
+    media = tuple(
+        _read_media(lines[start].text, tuple(lines[start + 1 : stop]), start + 1)
+        for start, stop in pairwise([*starts, len(lines)])
+    )
+    return session, media
+
+
+def join_sections(session: Iterable[Line | Attribute], media: Iterable[MediaDescription]) -> str:
+    """Put lines together, with CRLF line ends."""
+    rows = [line.text for line in session]
+    for section in media:
+        rows.append(section.text)
+        rows += [line.text for line in section.lines]
+    return "".join(f"{row}\r\n" for row in rows)
 
 
 def read_number(text: str, *, maximum: int) -> int:

@@ -14,11 +14,12 @@ from voicegate.sdp.attribute import Fingerprint, Group
 from voicegate.sdp.fault import OfferError, typed
 from voicegate.sdp.grammar import Attribute, MediaDescription, Section, SessionDescription
 
-__all__ = ["RemoteTransport", "bundle_mids", "is_disabled", "mid_of"]
+__all__ = ["PWD", "RemoteTransport", "UFRAG", "bundle_mids", "is_disabled", "mid_of"]
 
-# RFC 8839 §5.4: 4 to 256 ice-chars, and 22 to 256.
-_UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
-_PWD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}")
+UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
+PWD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}")
+"""Patterns of ICE credentials (RFC 8839 §5.4): 4 to 256 ice-chars, and 22 to 256."""
+
 _DIGEST_LENGTHS: Final = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 """Hash functions a fingerprint is taken in, and their bytes; older ones can be forged (RFC 8122 §5)."""
 _ROLES: Final = ("actpass", "active", "passive")
@@ -56,8 +57,8 @@ class RemoteTransport:
         _check_multiplexing(section, levels)
         options = _first(levels, "ice-options")
         return cls(
-            ice_ufrag=_credential(section, levels, "ice-ufrag", _UFRAG),
-            ice_pwd=_credential(section, levels, "ice-pwd", _PWD),
+            ice_ufrag=_credential(section, levels, "ice-ufrag", UFRAG),
+            ice_pwd=_credential(section, levels, "ice-pwd", PWD),
             ice_options=tuple((options.value or "").split()) if options else (),
             fingerprints=_fingerprints(section, levels),
             setup=_setup(levels),
