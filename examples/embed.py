@@ -17,9 +17,8 @@ import voicegate
 
 async def agent(call: voicegate.Call) -> None:
     """Greet with two notes, then say everything back a second later."""
-    for frequency in (660, 880):
-        call.audio_out.send_nowait(tone(frequency, seconds=0.15, sample_rate=call.sample_rate))
-    await call.audio_out.drain()
+    notes = (tone(frequency, seconds=0.15, sample_rate=call.sample_rate) for frequency in (660, 880))
+    await call.say(b"".join(notes), transcript="Hello!")
     call.audio_out.send_nowait(bytes(2 * call.sample_rate))
     async for frame in call.audio_in:
         call.audio_out.send_nowait(frame.pcm)

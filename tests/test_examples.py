@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from examples import embed, events, faq, tools
 from tests.harness import make_client, run_server
-from voicegate.agents import load_agent
-from voicegate.testing import sound
+from voicegate.agents import load_agent, parrot
+from voicegate.testing import Caller, open_call, sound
 from voicegate.testing.phone import open_phone
+from voicegate.wire.json_value import JSON
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -82,3 +85,93 @@ async def test_the_agent_of_events_tells_speech_and_beeps_when_asked() -> None:
                 phone.say((sound.speech_like(1.0) + sound.silence(1.0)).pcm)
                 await phone.wait_until(lambda: len(phone.core.heard) > 5 * sound.RATE)
             assert kinds().index("speech_started") < kinds().index("speech_stopped")
+
+
+def ask(caller: Caller, item: dict[str, JSON]) -> None:
+    """Put something into the conversation, and want an answer."""
+    caller.send_event({"type": "conversation.item.create", "item": item})
+    caller.send_event({"type": "response.create"})
+
+
+def text(words: str) -> dict[str, JSON]:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": words}]}
+
+
+async def next_words(caller: Caller) -> str:
+    """Return what the agent says next."""
+    done = await caller.wait_event("response.output_audio_transcript.done")
+    return str(done["transcript"]).strip()
+
+
+async def test_the_embedded_agent_greets_and_is_an_echo(autojump_clock: MockClock) -> None:
+    spoken = sound.speech_like(1.0)
+    async with open_call(embed.agent) as caller:
+        greeting = sound.Sound.from_pcm(await caller.listen(0.4), rate=caller.rate)
+        await caller.speak(spoken + sound.silence(2.0))
+        heard = sound.Sound.from_pcm(caller.heard, rate=caller.rate)
+    assert greeting.cut(0.05, 0.13).dominant_frequency() == pytest.approx(660, abs=15)
+    assert greeting.cut(0.2, 0.28).dominant_frequency() == pytest.approx(880, abs=15)
+    assert sound.correlate(spoken, heard).peak > 0.9
+
+
+async def test_the_agent_of_events_answers_messages(autojump_clock: MockClock) -> None:
+    async with open_call(events.agent) as caller:
+        caller.send('{"type": "beep"}')
+        caller.send("[]")
+        await caller.speak(sound.speech_like(1.0) + sound.silence(1.0))
+        kinds = [json.loads((await caller.receive()).data)["type"] for _ in range(6)]
+        beep = sound.Sound.from_pcm(caller.heard, rate=caller.rate)
+    assert kinds[0] == "hello"
+    assert sorted(kinds[1:]) == ["beeped", "error", "speech_started", "speech_stopped", "turn_ended"]
+    assert beep.dominant_frequency() == pytest.approx(880, abs=15)
+
+
+async def test_the_agent_of_tools_has_the_client_run_one_and_tells_what_came_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    tool = {"type": "function", "name": "get_weather", "description": "", "parameters": {"type": "object"}}
+    async with open_call(tools.agent, session={"tools": [tool]}) as caller:
+        ask(caller, text("How is the weather?"))
+        done = await caller.wait_event("response.done")
+        (called,) = done["response"]["output"]
+        assert (called["type"], called["name"]) == ("function_call", "get_weather")
+        assert json.loads(called["arguments"]) == {"question": "How is the weather?"}
+        ask(caller, {"type": "function_call_output", "call_id": called["call_id"], "output": "sunny"})
+        assert await next_words(caller) == "The answer is sunny"
+        assert any(await caller.hear())
+        ask(caller, text("Who am I?"))
+        assert await next_words(caller) == "I have no tool for that"
+        await caller.hear()
+        await caller.speak(sound.speech_like(1.0) + sound.silence(1.0))
+        assert await next_words(caller) == "Please type your question"
+
+
+async def test_the_agent_of_tools_can_be_interrupted(autojump_clock: MockClock) -> None:
+    async with open_call(tools.agent) as caller:
+        ask(caller, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "?"}]})
+        await caller.listen(0.5)
+        await caller.speak(sound.speech_like(0.5))
+        truncated = await caller.wait_event("conversation.item.truncated")
+        assert 500 <= truncated["audio_end_ms"] < 1200
+        assert not any(await caller.listen(0.2))
+
+
+async def test_the_agent_of_questions_answers_some_and_puts_the_others_through(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_call(faq.agent, agents={"parrot": parrot}) as caller:
+        assert await next_words(caller) == faq.GREETING
+        await caller.speak(sound.speech_like(0.5))  # talks over the greeting
+        assert await next_words(caller) == faq.GREETING
+        await caller.hear()
+        ask(caller, text("What is your address?"))
+        assert await next_words(caller) == faq.ANSWERS["address"]
+        await caller.hear()
+        ask(caller, text("Why is the sky blue?"))
+        assert await next_words(caller) == faq.APOLOGY
+        await caller.hear()
+        sentence = sound.speech_like(2.0)
+        await caller.speak(sentence)
+        answer = sound.Sound.from_pcm(await caller.hear(), rate=caller.rate)
+    assert sound.correlate(sentence, answer).peak > 0.9, "this is the parrot"
+    assert "interrupted after" in capsys.readouterr().out

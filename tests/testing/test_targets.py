@@ -15,7 +15,20 @@ from voicegate.testing.script import DELAYS, LawBrokenError, drain, read_script,
 from voicegate.testing.targets import SCRIPTED, TARGETS
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-CORES = ("wire", "ice", "dtls", "srtp", "sctp", "datachannel", "rtp", "sdp", "audio")
+CORES = (
+    "wire",
+    "ice",
+    "dtls",
+    "srtp",
+    "sctp",
+    "datachannel",
+    "realtime",
+    "link",
+    "access",
+    "rtp",
+    "sdp",
+    "audio",
+)
 
 WITHOUT_TARGET = {
     "audio.codec.Codec.decode": "a Protocol",

@@ -3,7 +3,20 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.line import Line
-from voicegate.call import AUDIO_IN_FRAMES, AudioFrame, Connected, EncodedFrame, EndCause, MarkPlayed
+from voicegate.call import (
+    AUDIO_IN_FRAMES,
+    Agent,
+    AgentReport,
+    AudioFrame,
+    Connected,
+    ConversationTaken,
+    EncodedFrame,
+    EndCause,
+    InputTranscribed,
+    MarkPlayed,
+    ServerEvent,
+    SessionUpdated,
+)
 from voicegate.errors import UsageError
 
 RATE = 48000
@@ -169,12 +182,6 @@ def test_a_listener_hears_what_it_wants_and_gives_the_ear_back(line: Line) -> No
     assert line.call.audio_in.receive_nowait().position == 960
 
 
-def test_events_beyond_the_limit_are_dropped(line: Line) -> None:
-    for _ in range(1000):
-        line.call.push_event(Connected(1.0))
-    assert line.call.events.statistics().current_buffer_used == line.call.events.statistics().max_buffer_size
-
-
 async def test_the_agents_loop_ends_with_the_call(line: Line) -> None:
     line.hear(bytes(1920))
     line.call.close()
@@ -195,8 +202,9 @@ def test_an_agent_may_choose_its_sample_rate(codec: str, rate: int) -> None:
     for _ in range(25):
         line.play_slot()
     assert (line.call.audio_out.queued_ms, line.call.audio_out.heard_ms) == (500, 500)
-    with pytest.raises(UsageError, match="before any audio"):
-        line.call.use_rate(8000)
+    line.call.use_rate(rate)
+    with pytest.raises(UsageError, match="audio"):
+        line.call.use_rate(8000 if rate != 8000 else 16000)
 
 
 def test_other_sample_rates_are_our_callers_fault(line: Line) -> None:
@@ -225,3 +233,32 @@ async def test_data_channels_are_those_of_the_link(line: Line) -> None:
         line.call.open_channel("x")
     with pytest.raises(UsageError, match="offered no data channels"):
         await line.call.send("x")
+
+
+def test_the_conversation_is_the_controls(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[AgentReport] = []
+    transfers: list[Agent | str] = []
+    monkeypatch.setattr(line.control, "report", reports.append)
+    monkeypatch.setattr(line.control, "transfer", transfers.append)
+    line.call.converse()
+    line.call.converse(raw=True)
+    line.call.transcribe("hello", item_id="i1")
+    line.call.transcribe("he", is_final=False)
+    line.call.emit({"type": "x"})
+    line.call.transfer("expert")
+    assert reports == [
+        ConversationTaken(is_raw=False),
+        ConversationTaken(is_raw=True),
+        InputTranscribed(item_id="i1", text="hello"),
+        InputTranscribed(text="he", is_final=False),
+        ServerEvent(event={"type": "x"}),
+    ]
+    assert transfers == ["expert"]
+
+
+def test_the_session_is_the_latest_one_even_before_its_event_is_read(line: Line) -> None:
+    assert line.call.session == {}
+    line.call.push_event(SessionUpdated(session={"instructions": "be brief"}))
+    line.call.push_event(SessionUpdated(session={"instructions": "be kind"}))
+    assert line.call.session["instructions"] == "be kind"
+    assert len(line.events) == 2
