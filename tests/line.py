@@ -22,7 +22,6 @@ def parameters(codec: str = "opus", **others: Any) -> AudioParameters:
         "direction": "sendrecv",
         "remote_ssrcs": (),
         "extensions": (),
-        "telephone_event": None,
         "has_rtcp_reduced_size": False,
         "packet_time_ms": None,
         **others,

@@ -336,6 +336,16 @@ def test_a_response_may_be_cancelled_before_it_begins() -> None:
     assert (queue.pull(), queue.discarded_samples) == (None, 320)
 
 
+def test_of_a_refused_response_only_what_is_queued_is_heard() -> None:
+    queue = PlayoutQueue(sample_rate=RATE)
+    queue.push(numbered(0, 160), response_id="a")
+    queue.refuse("a")
+    queue.push(numbered(160, 160), response_id="a")
+    assert queue.pull() == numbered(0, 160)
+    assert queue.pull() is None
+    assert queue.discarded_samples == 160
+
+
 def test_an_interruption_cancels_the_responses_that_it_meets_and_the_latest() -> None:
     queue = PlayoutQueue(sample_rate=RATE)
     for response in ("heard", "met", "latest"):

@@ -130,6 +130,61 @@ def test_what_ice_knows_of_the_round_trip_makes_the_association_quicker() -> Non
     assert deadlines[1] < deadlines[0]
 
 
+# A channel set apart
+
+
+def apart() -> tuple[Pair, int, int]:
+    """Two channels of the client's with a message each, of which the first is set apart."""
+    pair = established()
+    first, second = (pair.client.core.open(now=pair.now, label=label).id for label in ("first", "second"))
+    pair.server.is_reading = False
+    for channel_id in (second, first):
+        pair.client.core.send(channel_id, f"to {channel_id}", now=pair.now)
+    pair.run()
+    pair.server.core.set_apart(first)
+    return pair, first, second
+
+
+def test_messages_of_a_channel_that_is_set_apart_do_not_wait_for_others() -> None:
+    pair, first, second = apart()
+    core = pair.server.core
+    pair.client.core.send(first, "more", now=pair.now)
+    pair.run()
+    assert core.poll_message(first) == Message(channel_id=first, data=f"to {first}")
+    assert core.poll_message(first) == Message(channel_id=first, data="more")
+    assert core.poll_message(first) is None
+    assert core.poll_message(second) is None
+    assert core.poll_message() == Message(channel_id=second, data=f"to {second}")
+    assert core.poll_message() is None
+
+
+def test_a_channel_that_is_set_apart_is_like_all_others_when_its_number_is_used_again() -> None:
+    pair, first, _ = apart()
+    core = pair.server.core
+    assert core.poll_message(first) is not None
+    assert core.poll_message() is not None
+    pair.client.core.close_channel(first, now=pair.now)
+    pair.run()
+    for end in (pair.client, pair.server):
+        end.core.open(now=pair.now, negotiated_id=first)
+    pair.client.core.send(first, "again", now=pair.now)
+    pair.run()
+    assert core.poll_message(first) is None
+    assert core.poll_message() == Message(channel_id=first, data="again")
+
+
+@pytest.mark.parametrize("closes_all", [False, True])
+def test_what_nobody_reads_of_a_channel_that_is_set_apart_is_counted(closes_all: bool) -> None:
+    pair, first, _ = apart()
+    core = pair.server.core
+    if closes_all:
+        core.close(now=pair.now)
+    else:
+        core.close_channel(first, now=pair.now)
+    assert core.statistics().dropped[DropReason.UNREAD] == 1 + closes_all
+    assert core.poll_message(first) is None
+
+
 # Negotiated channels
 
 

@@ -53,3 +53,12 @@ def test_what_is_early_is_bounded_over_all_streams(length: int, count: int) -> N
 def test_the_longest_early_message_is_held() -> None:
     assert EarlyMessages().push(received(0, MAX_EARLY_BYTES))
     assert not EarlyMessages().push(received(0, MAX_EARLY_BYTES + 1))
+
+
+def test_what_came_on_one_channel_can_be_kept_apart() -> None:
+    unread = Unread()
+    for number in range(4):
+        unread.push(Message(channel_id=number % 2, data=str(number)), number)
+    apart = unread.split(1)
+    assert [taken[1] for taken in iter(apart.pop, None)] == [1, 3]
+    assert [taken[1] for taken in iter(unread.pop, None)] == [0, 2]

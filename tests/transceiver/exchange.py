@@ -2,8 +2,9 @@
 
 import datetime
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -173,13 +174,17 @@ class Exchange:
         codec: str = "PCMU",
         has_data: bool = False,
         negotiated_id: int | None = None,
+        terms: Mapping[str, Any] = MappingProxyType({"api": "none"}),
         **metadata: object,
     ) -> Caller:
-        """Make an offer and take the answer, and nothing more."""
-        client = self.make_client(codec=codec, has_data=has_data, negotiated_id=negotiated_id)
+        """Make an offer and take the answer, and nothing more; ``terms`` are more of the transceiver's."""
+        label = "chat" if terms.get("api") == "none" else "oai-events"
+        client = self.make_client(
+            codec=codec, has_data=has_data, negotiated_id=negotiated_id, channel_label=label
+        )
         caller = Caller(client, self.port, number or self._numbers)
         caller.call_id, answer = self.transceiver.create_call(
-            client.offer(), metadata=metadata, client="192.0.2.1", data_channel_id=negotiated_id
+            client.offer(), metadata=metadata, client="192.0.2.1", data_channel_id=negotiated_id, **terms
         )
         client.handle_answer(answer, now=trio.current_time())
         return caller

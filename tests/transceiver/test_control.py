@@ -303,3 +303,115 @@ def test_an_interruption_by_the_agent_itself_is_no_event() -> None:
     assert line.call.interrupt() == Interruption(0, 1000)
     line.follow()
     assert line.events == []
+
+
+# At a session's wish
+
+
+def test_a_session_says_how_long_a_silence_ends_a_turn() -> None:
+    line = Line("PCMU")
+    line.control.follow_turns(silence_ms=300, threshold=0.5, barge_in=False)
+    line.hear(SPEECH + silence(0.4))
+    assert names(line) == ["SpeechStarted", "SpeechStopped", "TurnEnded"]
+    line.control.follow_turns(silence_ms=2000, threshold=0.5, barge_in=False)
+    line.hear(SPEECH + silence(1.0))
+    assert names(line) == ["SpeechStarted", "SpeechStopped"]
+
+
+def test_a_session_that_wants_nothing_else_does_not_disturb_a_turn() -> None:
+    line = Line("PCMU")
+    line.control.follow_turns(silence_ms=500, threshold=0.5, barge_in=False)
+    line.hear(SPEECH)
+    line.control.follow_turns(silence_ms=500, threshold=0.5, barge_in=True)
+    line.hear(silence(1.0))
+    assert names(line) == ["SpeechStarted", "SpeechStopped", "TurnEnded"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threshold", "is_heard"), [(0.5, True), (1.0, False)])
+def test_the_agents_choice_of_a_detector_stays_and_has_a_threshold(threshold: float, is_heard: bool) -> None:
+    line = Line("PCMU")
+    line.call.detect_speech(detector="silero")
+    line.control.follow_turns(silence_ms=300, threshold=threshold, barge_in=True)
+    line.hear(sound.speech_like(2.0, rate=RATE).pcm)
+    assert bool(line.events) == is_heard
+
+
+def test_without_detection_a_turn_ends_where_the_client_says_so() -> None:
+    line = Line("PCMU")
+    line.control.leave_turns()
+    line.hear(SPEECH + silence(1.0))
+    assert line.events == []
+    assert line.call.pre_roll(100) == silence(0.1)
+    line.control.commit()
+    line.follow()
+    assert line.events == [TurnEnded(2000)]
+
+
+def test_a_commit_in_the_middle_of_a_sentence_is_the_only_end_of_it() -> None:
+    line = Line("PCMU")
+    line.control.follow_turns(silence_ms=300, threshold=0.5, barge_in=False)
+    line.hear(SPEECH)
+    line.control.commit()
+    line.hear(silence(1.0))
+    assert names(line) == ["SpeechStarted", "TurnEnded"]
+
+
+def test_where_nobody_listens_for_turns_a_commit_is_an_event_all_the_same() -> None:
+    line = Line("PCMU")
+    line.control.forget_input()
+    line.control.commit()
+    line.follow()
+    assert line.events == [TurnEnded(0)]
+
+
+def test_the_positions_of_undecoded_packets_go_on_when_the_session_changes() -> None:
+    line = Line("opus")
+    line.call.listen(Recorder())
+    line.control.leave_turns()
+    for _ in range(50):
+        line.hear_packet(b"\xfc\xff\xfe")
+    line.control.follow_turns(silence_ms=300, threshold=0.5, barge_in=False)
+    line.control.leave_turns()
+    for _ in range(50):
+        line.hear_packet(b"\xfc\xff\xfe")
+    line.control.commit()
+    line.follow()
+    assert line.events == [TurnEnded(2000)]
+
+
+def test_the_next_agent_is_told_of_no_turns_until_it_asks() -> None:
+    line = Line("PCMU")
+    line.call.detect_speech()
+    line.control.forget_turns()
+    line.hear(SPEECH + silence(1.0))
+    assert line.events == []
+
+
+def test_a_muted_client_is_silent_for_all() -> None:
+    line = Line("PCMU")
+    recorder = Recorder()
+    line.call.detect_speech()
+    line.control.mute_input(is_muted=True)
+    line.hear(SPEECH)
+    line.call.listen(recorder)
+    line.hear_packet(b"abc", 160)
+    line.control.mute_input(is_muted=False)
+    line.hear_packet(b"abc", 160)
+    assert line.events == []
+    assert [frame.payload for frame in recorder.heard if isinstance(frame, EncodedFrame)] == [b"", b"abc"]
+
+
+def test_the_client_may_silence_us() -> None:
+    line = Line("PCMU")
+    line.call.audio_out.send_nowait(silence(1.0), response_id="a")
+    line.control.interrupt()
+    line.follow()
+    assert line.events == [Interrupted(Interruption(0, 1000), "a")]
+
+
+def test_without_a_session_reports_and_transfers_lead_nowhere() -> None:
+    line = Line("PCMU")
+    line.call.converse()
+    line.call.transfer("nobody")
+    assert line.events == []

@@ -87,12 +87,15 @@ def test_speech_at_another_rate_is_played_as_long(codec: str) -> None:
     spoken = sound.speech_like(1.0, rate=24000)
     downlink.push_pcm(spoken.pcm)
     assert downlink.output_state(now=0.0).queued_ms == 1000
+    with pytest.raises(UsageError, match="before any audio"):
+        downlink.use_rate(8000)
     decoder = open_codec(codec)
     decoder.use_rate(24000)
     heard = b"".join(decoder.decode(payload) for payload in payloads(downlink, 60))
     assert sound.correlate(spoken, sound.Sound.from_pcm(heard, rate=24000)).peak > 0.7
-    with pytest.raises(UsageError, match="before any audio"):
-        downlink.use_rate(8000)
+    downlink.use_rate(8000)  # as another agent wants it, once what the first said has been played
+    downlink.push_pcm(bytes(1600))
+    assert downlink.output_state(now=0.0).queued_ms == 100
 
 
 # Packets of any length
@@ -291,7 +294,7 @@ def test_a_cancelled_response_makes_room_for_the_next() -> None:
     downlink = make()
     downlink.push_packet(b"a", 160, response_id="a")
     downlink.push_packet(b"b", 160, response_id="b")
-    downlink.cancel_response("a")
+    downlink.cancel_response("a", now=0.0)
     assert downlink.output_state(now=0.0) == (20, 0, "b", False)
     assert payloads(downlink) == [b"b"]
 

@@ -336,7 +336,7 @@ async def test_the_same_client_address_at_another_relay_is_another_path(
 # Faults
 
 
-@pytest.mark.parametrize("where", ["handle_rtp", "next_packets"])
+@pytest.mark.parametrize("where", ["decode", "encode_silence"])
 async def test_a_fault_of_ours_on_the_fast_way_ends_its_call_only(
     where: str, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -350,7 +350,7 @@ async def test_a_fault_of_ours_on_the_fast_way_ends_its_call_only(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ours")
 
-    setattr(call.core.media, where, fail)
+    setattr(call.core.media.codec, where, fail)
     ended = await exchange.wait_for_end(bad)
     assert (ended["cause"], ended["detail"]) == ("internal_error", "ZeroDivisionError('ours')")
     await trio.sleep(1)

@@ -42,7 +42,6 @@ def parameters(
         direction=direction,
         remote_ssrcs=(),
         extensions=(),
-        telephone_event=None,
         has_rtcp_reduced_size=False,
         packet_time_ms=None,
         opus=OpusFormat.read(fmtp or {}) if codec == "opus" else None,

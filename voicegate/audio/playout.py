@@ -191,6 +191,10 @@ class PlayoutQueue:
         self._pieces = deque(kept)
         return before - self.queued_samples
 
+    def refuse(self, response_id: str) -> None:
+        """Discard what still comes of a response; what is queued of it is played."""
+        self._find(response_id).is_cancelled = True
+
     # Output
 
     def pull(self) -> bytes | Packet | None:

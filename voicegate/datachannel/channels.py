@@ -68,6 +68,8 @@ class DataChannels:
             events=self._events,
         )
         self._unread = Unread()
+        self._apart: dict[int, Unread] = {}
+        """Of the channels whose messages have a reader of their own."""
         self._early = EarlyMessages()
         self._counts = Counts()
         self._is_established = False
@@ -186,18 +188,23 @@ class DataChannels:
         stream = self._table.get(channel_id)
         if stream is None or stream.channel is None:
             return
-        for length in self._unread.discard(channel_id):
+        for length in self._apart.pop(channel_id, self._unread).discard(channel_id):
             self._drop(DropReason.UNREAD, length)
         stream.unread = 0
         self._table.close(channel_id)
         self._work(now)
 
+    def set_apart(self, channel_id: int) -> None:
+        """Let the messages of a channel wait for whoever polls for its number, as long as it is there."""
+        self._apart[channel_id] = self._unread.split(channel_id)
+
     def close(self, *, now: float) -> None:
         """End the association at once; messages not taken yet are dropped."""
-        while (taken := self._unread.pop()) is not None:
-            message, length = taken
-            self._drop(DropReason.UNREAD, length)
-            self._table.note_read(message.channel_id)
+        for unread in (self._unread, *self._apart.values()):
+            while (taken := unread.pop()) is not None:
+                message, length = taken
+                self._drop(DropReason.UNREAD, length)
+                self._table.note_read(message.channel_id)
         self._association.abort("the data channels are closed", now=now)
         self._work(now)
 
@@ -207,9 +214,13 @@ class DataChannels:
         """Return what happened next."""
         return self._events.popleft() if self._events else None
 
-    def poll_message(self) -> Message | None:
-        """Return the next message of the peer's, and let it send as much again."""
-        taken = self._unread.pop()
+    def poll_message(self, channel_id: int | None = None) -> Message | None:
+        """Return the next message of the peer's, and let it send as much again.
+
+        With a number: of that channel, which was set apart; else of all that were not.
+        """
+        unread = self._unread if channel_id is None else self._apart.get(channel_id)
+        taken = unread.pop() if unread is not None else None
         if taken is None:
             return None
         message, length = taken
@@ -324,7 +335,8 @@ class DataChannels:
             self._drop(DropReason.UNREADABLE, length)
             self._table.close(stream.id)
             return
-        if not self._unread.push(Message(channel_id=stream.id, data=data), length):
+        unread = self._apart.get(stream.id, self._unread)
+        if not unread.push(Message(channel_id=stream.id, data=data), length):
             self._drop(DropReason.TOO_MANY_UNREAD, length)
             self._table.close(stream.id)
             return
@@ -383,6 +395,7 @@ class DataChannels:
 
     def _adopt(self, channel: Channel, *, now: float, is_unconfirmed: bool = False) -> None:
         """Let a channel be, and have what came for it already."""
+        self._apart.pop(channel.id, None)  # of the one that had the number before: all of it has been read
         self._table.add(channel, is_unconfirmed=is_unconfirmed)
         self._counts.channels_opened += 1
         self._take_early(channel.id, now)

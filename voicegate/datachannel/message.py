@@ -50,6 +50,13 @@ class Unread:
         """Take what came first."""
         return self._waiting.popleft() if self._waiting else None
 
+    def split(self, channel_id: int) -> "Unread":
+        """Take out what came on one channel."""
+        apart = Unread()
+        apart._waiting.extend(item for item in self._waiting if item[0].channel_id == channel_id)
+        self._waiting = deque(item for item in self._waiting if item[0].channel_id != channel_id)
+        return apart
+
     def discard(self, channel_id: int) -> list[int]:
         """Take out what came on one channel, and return the lengths."""
         lengths = [length for message, length in self._waiting if message.channel_id == channel_id]

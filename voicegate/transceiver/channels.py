@@ -25,8 +25,6 @@ class CallChannels:
         # Also those that are closed: their last messages may still wait.
         self._known: dict[int, DataChannel] = {}
         self._waiting = trio.lowlevel.ParkingLot()
-        for channel in core.channels.channels.values() if core.channels else ():
-            self.admit(channel)
 
     # The agent's side
 

@@ -11,11 +11,11 @@ from typing import Final, Literal, Protocol
 import attrs
 import structlog
 
-from voicegate.audio import Codec, SpeechModel, SpeechStarted, SpeechStopped, TurnDetector, VoiceDetector
-from voicegate.audio.pcm import SAMPLE_BYTES
-from voicegate.audio.silero import SileroModel
-from voicegate.audio.turn import LevelGate, TurnEvent, TurnModel
+from voicegate.audio import Codec, SpeechStarted, SpeechStopped, TurnEnded
+from voicegate.audio.turn import TurnEvent, TurnModel
 from voicegate.call import (
+    Agent,
+    AgentReport,
     AudioFrame,
     AudioListener,
     CallEvent,
@@ -27,8 +27,9 @@ from voicegate.call import (
     TurnAnswered,
     Wants,
 )
-from voicegate.errors import WireError
 from voicegate.transceiver.downlink import Downlink
+from voicegate.transceiver.ear import PLAIN_HEARING, Ear, Hearing
+from voicegate.transceiver.output import OutputNotice
 
 __all__ = ["MediaControl", "MediaInput"]
 
@@ -36,9 +37,6 @@ _log = structlog.get_logger()
 
 TURNS_KEPT: Final = 32
 """Latencies of the last turns, for whoever looks at the call."""
-
-_SILENT_SECONDS: Final = 0.2
-"""A client that sends nothing for so long is silent (DTX, a muted microphone); jitter is mostly less."""
 
 _EVENT_LIMIT: Final = 64
 """Events until they are polled; some per frame at most come up."""
@@ -56,6 +54,9 @@ class MediaControl:
     Args:
         clock: the time of the media loop; commands come from the agent's task, which has none.
         end: ends the call.
+        report: lets the client's session have what the agent says beside its audio.
+        expect: tells the session that audio of a response is to be played.
+        transfer: gives the call to another agent.
     """
 
     def __init__(
@@ -66,6 +67,9 @@ class MediaControl:
         *,
         clock: Callable[[], float],
         end: Callable[[EndCause, str], None],
+        report: Callable[[AgentReport], None] | None = None,
+        expect: Callable[[str | None], None] | None = None,
+        transfer: Callable[[Agent | str], None] | None = None,
     ) -> None:
         self.turns: Final[deque[TurnAnswered]] = deque(maxlen=TURNS_KEPT)
         """How quickly the agent answered lately."""
@@ -77,9 +81,14 @@ class MediaControl:
         self._codec = codec
         self._clock = clock
         self._end = end
+        self._report = report
+        self._expect = expect
+        self._announced: str | None = None
+        self._transfer = transfer
         self._listener: AudioListener | None = None
-        self._ear: _Ear | None = None
-        self._barges_in = False
+        self._ear: Ear | None = None
+        self._barges_in = self._is_muted = False
+        self._hearing: Hearing | None = None
         self._waiting: _Waiting | None = None
         self._events: deque[CallEvent] = deque(maxlen=_EVENT_LIMIT)
 
@@ -87,6 +96,8 @@ class MediaControl:
 
     def handle_frame(self, frame: AudioFrame | EncodedFrame, *, now: float) -> None:
         """Take what the uplink has: events come of it first, then the listener hears it."""
+        if self._is_muted:
+            frame = _silenced(frame)
         try:
             if self._ear is not None:
                 self._detect(self._ear, frame, now)
@@ -108,6 +119,57 @@ class MediaControl:
             self._finish()
         return self._events.popleft() if self._events else None
 
+    # The session's side
+
+    def follow_output(self) -> None:
+        """Have `poll_notice` tell what the client hears."""
+        self._downlink.follow()
+
+    def poll_notice(self) -> OutputNotice | None:
+        """Return what else has become of the agent's speech; to be polled after `poll_event`."""
+        return self._downlink.watch.poll_notice() if self._downlink.watch is not None else None
+
+    def follow_turns(self, *, silence_ms: int, threshold: float, barge_in: bool) -> None:
+        """Detect speech as the client wants it, with the models that the agent has chosen, if it has any."""
+        self._barges_in = barge_in
+        chosen = self._hearing or PLAIN_HEARING
+        hearing = chosen._replace(silence_ms=silence_ms, threshold=threshold)
+        if hearing != self._hearing or self._ear is None or self._ear.is_deaf:
+            self._hearing = hearing
+            self._open_ear(hearing)
+
+    def leave_turns(self) -> None:
+        """Detect no speech any more; how far the audio has come is still followed."""
+        self._barges_in = False
+        self._open_ear(self._hearing or PLAIN_HEARING, is_deaf=True)
+
+    def forget_turns(self) -> None:
+        """Leave it at that: the next agent has asked for nothing yet."""
+        self._barges_in, self._hearing, self._ear = False, None, None
+
+    def commit(self) -> None:
+        """Emit `TurnEnded` now, wherever the user is in a sentence."""
+        ear = self._ear
+        self._events.append(TurnEnded(0 if ear is None else ear.position_ms))
+        self.forget_input()
+
+    def forget_input(self) -> None:
+        """Begin anew to look for a turn."""
+        if self._ear is not None:
+            self._ear.use_codec(self._codec)
+
+    def mute_input(self, *, is_muted: bool) -> None:
+        """Hear silence instead of the client, or the client again."""
+        self._is_muted = is_muted
+
+    def interrupt(self) -> None:
+        """Fall silent as when the user talks over us."""
+        self._barge_in(self._clock())
+
+    def refuse_response(self, response_id: str) -> None:
+        """Drop what still comes of a response; what is queued is played."""
+        self._downlink.refuse_response(response_id)
+
     # The agent's side
 
     @property
@@ -118,7 +180,7 @@ class MediaControl:
     def use_rate(self, sample_rate: int) -> None:
         """Resample both ways.
 
-        Errors: UsageError when it is none of 8000, 16000, 24000, 48000, or when there was audio already.
+        Errors: UsageError when it is none of 8000, 16000, 24000, 48000, or while audio is queued.
         """
         self._downlink.use_rate(sample_rate)
         if self._ear is not None:
@@ -149,8 +211,8 @@ class MediaControl:
         Errors: UsageError when silero is not installed.
         """
         self._barges_in = barge_in
-        self._ear = _Ear(self._codec, silence_ms=silence_ms, turn_model=turn_model, detector=detector)
-        self.set_listener(self._listener)
+        self._hearing = Hearing(silence_ms, turn_model, detector)
+        self._open_ear(self._hearing)
 
     def end_turn(self) -> None:
         """Emit `TurnEnded` now if the user has fallen silent, without waiting for more silence."""
@@ -168,6 +230,7 @@ class MediaControl:
         Errors: UsageError when the last sample is incomplete.
         """
         self._note_first_audio()
+        self._announce(response_id)
         self._downlink.push_pcm(pcm, response_id=response_id)
 
     def push_packet(self, payload: bytes, ticks: int, *, response_id: str | None) -> None:
@@ -176,6 +239,7 @@ class MediaControl:
         Errors: UsageError unless it takes some time, up to a second.
         """
         self._note_first_audio()
+        self._announce(response_id)
         self._downlink.push_packet(payload, ticks, response_id=response_id)
 
     def clear(self) -> Interruption:
@@ -196,11 +260,24 @@ class MediaControl:
 
     def cancel_response(self, response_id: str) -> None:
         """Drop what is queued of a response, and what still comes of it."""
-        self._downlink.cancel_response(response_id)
+        self._downlink.cancel_response(response_id, now=self._clock())
 
     def output_state(self) -> OutputState:
         """Return how things stand."""
         return self._downlink.output_state(now=self._clock())
+
+    def report(self, event: AgentReport) -> None:
+        """Take what the agent says beside its audio."""
+        if self._report is not None:
+            self._report(event)
+
+    def transfer(self, agent: Agent | str) -> None:
+        """Cancel the agent and give the call to another.
+
+        Errors: UsageError for a name that nobody has configured.
+        """
+        if self._transfer is not None:
+            self._transfer(agent)
 
     def hang_up(self, *, after: Literal["now", "drain"]) -> None:
         """End the call, now or when all that is queued has been played."""
@@ -212,11 +289,18 @@ class MediaControl:
 
     # Internals
 
-    def _detect(self, ear: "_Ear", frame: AudioFrame | EncodedFrame, now: float) -> None:
+    def _open_ear(self, hearing: Hearing, *, is_deaf: bool = False) -> None:
+        previous = self._ear
+        self._ear = Ear(self._codec, hearing, is_deaf=is_deaf)
+        if previous is not None:
+            self._ear.go_on_from(previous)
+        self.set_listener(self._listener)
+
+    def _detect(self, ear: Ear, frame: AudioFrame | EncodedFrame, now: float) -> None:
         ear.hear(frame, now)
         self._follow_turns(ear, now)
 
-    def _notice_silence(self, ear: "_Ear", now: float) -> None:
+    def _notice_silence(self, ear: Ear, now: float) -> None:
         try:
             if ear.handle_timeout(now):
                 self._follow_turns(ear, now)
@@ -229,7 +313,7 @@ class MediaControl:
         self._listener = self._ear = None
         self._end(EndCause.AGENT_FAILED, repr(fault))
 
-    def _follow_turns(self, ear: "_Ear", now: float) -> None:
+    def _follow_turns(self, ear: Ear, now: float) -> None:
         while (event := ear.turns.poll_event()) is not None:
             self._events.append(event)
             self._time_turn(event, ear.position_ms, now)
@@ -248,6 +332,13 @@ class MediaControl:
             self._waiting = None
         elif isinstance(event, SpeechStopped):
             self._waiting = _Waiting(now - (position_ms - event.position_ms) / 1000)
+
+    def _announce(self, response_id: str | None) -> None:
+        """Let a session know that a response has audio, which may have to wait for its turn."""
+        if self._downlink.watch is not None and response_id not in {None, self._announced}:
+            self._announced = response_id
+            if self._expect is not None:
+                self._expect(response_id)
 
     def _note_first_audio(self) -> None:
         if self._waiting is not None and self._waiting.first_audio_at is None:
@@ -290,70 +381,8 @@ class _LoopBack:
             self._push(frame.payload, frame.ticks)
 
 
-class _Ear:
-    """Finds turns in whatever the uplink has, decoding no more than it must."""
-
-    def __init__(
-        self,
-        codec: Codec,
-        *,
-        silence_ms: int,
-        turn_model: TurnModel | None,
-        detector: Literal["webrtc", "silero"],
-    ) -> None:
-        self.position_ms = 0
-        """The end of what was heard, on the client's RTP clock."""
-        self._silence_ms = silence_ms
-        self._turn_model = turn_model
-        self._detector = detector
-        self._gate = LevelGate()
-        self._first_timestamp: int | None = None
-        self._position = 0
-        self._heard_at = 0.0
-        self.use_codec(codec)
-
-    def use_codec(self, codec: Codec) -> None:
-        """Begin anew, at the rate that the codec has now."""
-        self._codec = codec
-        rate = codec.sample_rate
-        is_silero = self._detector == "silero"
-        model: SpeechModel = SileroModel(sample_rate=rate) if is_silero else VoiceDetector(sample_rate=rate)
-        self.turns = TurnDetector(
-            model, sample_rate=rate, silence_ms=self._silence_ms, turn_model=self._turn_model
-        )
-
-    def hear(self, frame: AudioFrame | EncodedFrame, now: float) -> None:
-        """Take the next frame."""
-        is_quiet = self._gate.is_quiet(frame.level)
-        rate = self._codec.sample_rate
-        if isinstance(frame, AudioFrame):
-            pcm, position = frame.pcm, frame.position
-        else:
-            pcm = self._decode(frame, is_quiet=is_quiet)
-            position = self._ticks(frame) * rate // self._codec.clock_rate
-        self.turns.handle_audio(pcm, position=position, is_quiet=is_quiet)
-        self._heard_at, self._position = now, position + len(pcm) // SAMPLE_BYTES
-        self.position_ms = self._position * 1000 // rate
-
-    def handle_timeout(self, now: float) -> bool:
-        """Take it for silence when nothing has come for a while; return whether that is so."""
-        silent_for = now - self._heard_at
-        if silent_for < _SILENT_SECONDS:
-            return False
-        position = self._position + int(silent_for * self._codec.sample_rate)
-        self.turns.handle_silence(until=position)
-        self.position_ms = position * 1000 // self._codec.sample_rate
-        return True
-
-    def _decode(self, frame: EncodedFrame, *, is_quiet: bool) -> bytes:
-        if frame.payload and not is_quiet:
-            try:
-                return self._codec.decode(frame.payload)
-            except WireError:
-                pass  # Whoever hears the packet will find out.
-        return bytes(frame.ticks * self._codec.sample_rate // self._codec.clock_rate * SAMPLE_BYTES)
-
-    def _ticks(self, frame: EncodedFrame) -> int:
-        if self._first_timestamp is None:
-            self._first_timestamp = frame.timestamp
-        return (frame.timestamp - self._first_timestamp) & 0xFFFFFFFF
+def _silenced(frame: AudioFrame | EncodedFrame) -> AudioFrame | EncodedFrame:
+    """Return silence of the same length."""
+    if isinstance(frame, AudioFrame):
+        return frame._replace(pcm=bytes(len(frame.pcm)), level=None, is_voice=None)
+    return frame._replace(payload=b"", level=None, is_voice=None)

@@ -59,6 +59,7 @@ from voicegate.transceiver.event import (
     DataProgressed,
     Ended,
     Event,
+    KeyPressed,
     MediaReady,
     PathAdded,
     PathRemoved,
@@ -200,7 +201,8 @@ class CallCore:
         media = self.media
         if media.handle_rtp(data, now=now) and ice.confirm_path(path, now=now):
             self._follow_ice(now)
-        if media.transmits:
+        if media.transmits or media.is_typed_on:
+            media.is_typed_on = False
             self.flush(now=now)
             return True
         return False
@@ -228,6 +230,13 @@ class CallCore:
             self.channels.handle_timeout(now=now)
         self.flush(now=now)
 
+    def restart_ice(self, *, local: Credentials, remote: Credentials, now: float) -> None:
+        """Begin an ICE restart; media goes on as it is until a check with the new credentials has come.
+
+        Errors: UsageError when ``local`` is not new.
+        """
+        self._ice.restart(local=local, remote_ufrag=remote.ufrag, remote_pwd=remote.pwd, now=now)
+
     def flush(self, *, now: float) -> None:
         """Put all that is to be sent in order: the answers to checks first, what they brought about next.
 
@@ -244,6 +253,8 @@ class CallCore:
                 self._transmits.append(Transmit(packet, path))
             else:  # Kept, it would only come too late, in a burst with all that follows.
                 self._drops["no_path"] += 1
+        while (press := self.media.poll_press()) is not None:
+            self._events.append(KeyPressed(*press))
         if self.channels is not None:
             self._follow_channels(self.channels, now)
         while path is not None and (datagram := self._dtls.poll_transmit()) is not None:
@@ -306,6 +317,16 @@ class CallCore:
             self._watchdog and self._watchdog[0],
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    @property
+    def ufrags(self) -> tuple[str, ...]:
+        """Ours that a check may name: two while an ICE restart is going on."""
+        return self._ice.ufrags
+
+    @property
+    def credentials(self) -> tuple[Credentials, Credentials]:
+        """Ours and the client's, since the last ICE restart."""
+        return self._ice.local, self._ice.remote
 
     @property
     def path(self) -> Path | None:

@@ -18,6 +18,7 @@ from voicegate.audio.playout import Packet, PlayedMark, PlayoutQueue, Speech
 from voicegate.call import Interruption, MarkPlayed, OutputState
 from voicegate.errors import UsageError
 from voicegate.sdp import AudioParameters
+from voicegate.transceiver.output import OutputWatch
 
 __all__ = ["Downlink", "DownlinkStatistics", "Outgoing"]
 
@@ -70,6 +71,8 @@ class Downlink:
         """Whether the present slot is full; else `next_payload` has more for it: short packets."""
         self.answered_at: float | None = None
         """When speech first left, since somebody who wanted to know it made this None."""
+        self.watch: OutputWatch | None = None
+        """Tells a session what the client hears, if there is one."""
         self._audio = audio
         self._is_sending = audio.is_sending
         self._codec = codec
@@ -92,12 +95,18 @@ class Downlink:
     def use_rate(self, sample_rate: int) -> None:
         """Take PCM at another rate.
 
-        Errors: UsageError when it is none of 8000, 16000, 24000, 48000, or when there was audio already.
+        Errors: UsageError when it is none of 8000, 16000, 24000, 48000, or while audio is queued.
         """
-        if self.playout.queued_samples or self.playout.played_samples:
+        if sample_rate == self._codec.sample_rate:
+            return
+        if self.playout.queued_samples:
             raise UsageError("the sample rate is to be chosen before any audio is sent")
         self._codec.use_rate(sample_rate)
         self.playout = self._open_playout()
+        self._heard = HeardSpeech()
+        if self.watch is not None:
+            self.watch = None
+            self.follow()
         self._quiet_frame = bytes(SAMPLE_BYTES * sample_rate * self._audio.frame_ms // 1000)
 
     def push_pcm(self, pcm: bytes, *, response_id: str | None = None) -> None:
@@ -142,13 +151,30 @@ class Downlink:
 
     def clear(self, *, now: float) -> Interruption:
         """Fall silent from the next slot on, and drop all that is queued and what still comes of it."""
-        heard_ms = self._heard_ms(self.playout.speech, now)
+        speech = self.playout.speech
+        heard_ms = self._heard_ms(speech, now)
         self.live.clear()
-        return Interruption(heard_ms, self._milliseconds(self.playout.clear()))
+        interruption = Interruption(heard_ms, self._milliseconds(self.playout.clear()))
+        if self.watch is not None:
+            self.watch.note_dropped(speech, heard_ms=heard_ms, dropped_ms=interruption.dropped_ms)
+        return interruption
 
-    def cancel_response(self, response_id: str) -> None:
+    def cancel_response(self, response_id: str, *, now: float) -> None:
         """Drop what is queued of a response, and what still comes of it."""
-        self.playout.cancel(response_id)
+        speech = self.playout.speech
+        heard_ms = self._heard_ms(speech, now) if speech.response_id == response_id else 0
+        dropped_ms = self._milliseconds(self.playout.cancel(response_id))
+        if self.watch is not None and speech.response_id == response_id:
+            self.watch.note_dropped(speech, heard_ms=heard_ms, dropped_ms=dropped_ms)
+
+    def refuse_response(self, response_id: str) -> None:
+        """Drop what still comes of a response; what is queued is played."""
+        self.playout.refuse(response_id)
+
+    def follow(self) -> None:
+        """Have a `watch` from now on."""
+        if self.watch is None:
+            self.watch = OutputWatch(sample_rate=self._codec.sample_rate, slot_seconds=self.slot_seconds)
 
     def skip(self, slots: int) -> int:
         """Let slots go by that a stall of the process ate: speech is only later, live packets are dropped.
@@ -165,6 +191,8 @@ class Downlink:
         """The packet with the last payload has left."""
         if self._sounding is not None:
             self._heard.note_sent(sequence_number, self._sounding, now=now)
+            if self.watch is not None:
+                self.watch.note_sent(self._sounding)
             self._sounding = None
             if self.answered_at is None:
                 self.answered_at = now
@@ -238,6 +266,8 @@ class Downlink:
 
     def _be_silent(self) -> Outgoing:
         self._is_silent = True
+        if self.watch is not None:
+            self.watch.note_silence(is_idle=self.playout.is_idle)
         self._room -= self.slot_ticks
         self.is_slot_over = self._room <= 0
         if self._trailing_frames or (self._has_dtx and self._has_encoded):

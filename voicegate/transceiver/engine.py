@@ -80,17 +80,26 @@ class Engine:
         self.drops: Counter[str] = Counter()
         """Hop datagrams that reached no call, by reason."""
 
-    def add(self, call: ActiveCall, *, ufrag: str, session_id: bytes) -> None:
+    def add(self, call: ActiveCall, *, session_id: bytes) -> None:
         """Let datagrams and time reach a call."""
-        self._by_ufrag[ufrag] = call
+        self.rename(call)
         self._by_session[session_id] = call
         self.settle(call, trio.current_time())
 
-    def remove(self, call: ActiveCall, *, ufrag: str, session_id: bytes) -> None:
+    def rename(self, call: ActiveCall) -> None:
+        """Let checks find a call by the ufrags that it has now, after an ICE restart."""
+        for ufrag in call.ufrags:
+            del self._by_ufrag[ufrag]
+        call.ufrags = call.core.ufrags
+        self._by_ufrag |= dict.fromkeys(call.ufrags, call)
+
+    def remove(self, call: ActiveCall, *, session_id: bytes) -> None:
         """Forget a call whole, after sending the last that it has to say."""
         self.settle(call, trio.current_time())
         self._send()
-        del self._by_ufrag[ufrag], self._by_session[session_id]
+        del self._by_session[session_id]
+        for ufrag in call.ufrags:
+            del self._by_ufrag[ufrag]
         while call.paths:
             self.close_path(call.paths.pop(), call)
         self._clock.leave(call)
@@ -250,7 +259,7 @@ class Engine:
             if frame_seconds is not None:
                 self._clock.join(call, frame_seconds=frame_seconds, now=now)
             call.frame_seconds = frame_seconds
-        call.deadline = call.core.poll_timeout()
+        call.deadline = call.poll_timeout()
         self._clock.wake_at(call, call.deadline)
         deadline = self._next_deadline()
         if deadline < self._alarm.deadline:

@@ -15,6 +15,7 @@ __all__ = [
     "DataProgressed",
     "Ended",
     "Event",
+    "KeyPressed",
     "MediaReady",
     "PathAdded",
     "PathRemoved",
@@ -68,6 +69,14 @@ class MediaReady:
 
 
 @attrs.frozen
+class KeyPressed:
+    """The user has pressed a key of a telephone (DTMF)."""
+
+    key: str
+    duration_ms: int
+
+
+@attrs.frozen
 class DataProgressed:
     """A packet of the data channels came: there may be messages, or room to send some."""
 
@@ -81,7 +90,7 @@ class Ended:
 
 
 Event: TypeAlias = (
-    PathAdded | PathRemoved | MediaReady | ChannelOpened | ChannelClosed | DataProgressed | Ended
+    PathAdded | PathRemoved | MediaReady | KeyPressed | ChannelOpened | ChannelClosed | DataProgressed | Ended
 )
 
 

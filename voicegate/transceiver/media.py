@@ -19,6 +19,8 @@ from voicegate.errors import WireError
 from voicegate.rtp import (
     ExtensionReader,
     Extensions,
+    KeyPress,
+    KeyPresses,
     ReportReceived,
     RetransmissionRequested,
     RtpPacket,
@@ -96,6 +98,10 @@ class Media:
             has_reduced_size=audio.has_rtcp_reduced_size,
         )
         self._extensions = ExtensionReader(audio.extensions)
+        self._keys = KeyPresses(dict(audio.telephone_events))
+        self.is_typed_on = False
+        """Whether a packet told of a key since this was last set to False: `poll_press` and `poll_timeout`
+        may have something new."""
         self._resends = Resends() if audio.has_nack else None
         self._audio = audio
         self._redundancy: RedEncoder | None = None
@@ -136,7 +142,7 @@ class Media:
         )
         self._rtp.handle_packet(packet, transport_sequence=transport_sequence, now=now)
         if packet.payload_type not in self._payload_types:
-            self.drops["payload_type"] += 1
+            self._handle_other(packet, now)
             return True
         self.packets_in += 1
         if self.first_in_at is None:
@@ -168,6 +174,7 @@ class Media:
     def handle_timeout(self, *, now: float) -> None:
         """Send the report that is due, and give up on packets that are overdue."""
         self.uplink.handle_timeout(now=now)
+        self._keys.handle_timeout(now=now)
         self._ask(now)
         self._rtp.handle_timeout(now=now)
         self._pump_reports()
@@ -214,10 +221,16 @@ class Media:
         """Return the client's voice, as the uplink has it next."""
         return self.uplink.poll_frame()
 
+    def poll_press(self) -> KeyPress | None:
+        """Return the next key of a telephone that the user has pressed."""
+        return self._keys.poll_press()
+
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is wanted."""
         frame, report = self.uplink.poll_timeout(), self._rtp.poll_timeout()
-        return report if frame is None else frame if report is None else min(frame, report)
+        due = report if frame is None else frame if report is None else min(frame, report)
+        key = self._keys.poll_timeout()
+        return due if key is None else key if due is None else min(due, key)
 
     def statistics(self) -> MediaStatistics:
         """Return how the audio fares."""
@@ -237,11 +250,21 @@ class Media:
         srtp = self._srtp.statistics().dropped if self._srtp else {}
         return {
             **self.drops,
+            **({"telephone_event": self._keys.refused} if self._keys.refused else {}),
             **{f"srtp_{reason}": count for reason, count in srtp.items() if count},
             **self.uplink.drops,
         }
 
     # Internals
+
+    def _handle_other(self, packet: RtpPacket, now: float) -> None:
+        """Take a packet that is no audio; where it tells of a key, no audio is missing at its number."""
+        if not self._keys.takes(packet.payload_type):
+            self.drops["payload_type"] += 1
+            return
+        self._keys.handle_packet(packet, now=now)
+        self.uplink.handle_packet(packet._replace(payload=b""), now=now)
+        self.is_typed_on = True
 
     def _ask(self, now: float) -> None:
         """Ask the client for what the uplink misses."""

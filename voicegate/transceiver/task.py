@@ -1,8 +1,9 @@
 """One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, ParamSpec, Protocol
-from weakref import WeakMethod
+from weakref import WeakMethod, proxy
 
 import attrs
 import structlog
@@ -10,38 +11,50 @@ import trio
 
 from voicegate.call import (
     Agent,
+    AgentNotice,
+    AgentReport,
     AudioFrame,
     Call,
     ChannelClosed,
     ChannelOpened,
     Connected,
+    DtmfReceived,
     EndCause,
     TurnAnswered,
 )
+from voicegate.datachannel import Channel
 from voicegate.datachannel import ChannelClosed as CoreChannelClosed
 from voicegate.datachannel import ChannelOpened as CoreChannelOpened
 from voicegate.dtls import ProtocolVersion
+from voicegate.realtime import ClientSession
+from voicegate.realtime.notice import InputDtmf
 from voicegate.transceiver.channels import CallChannels
 from voicegate.transceiver.control import MediaControl
+from voicegate.transceiver.conversation import Conversation
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.event import (
     DataProgressed,
     Ended,
+    KeyPressed,
     MediaReady,
     PathAdded,
     PathRemoved,
     Phase,
     State,
 )
+from voicegate.transceiver.event_channel import EventChannel
 from voicegate.transceiver.lateness import Lateness
 from voicegate.wire import Path, Transmit, hop
 from voicegate.wire.path import Address, address_text
 
-__all__ = ["ActiveCall", "Exchange"]
+__all__ = ["ActiveCall", "CallTerms", "Exchange"]
 
 _log = structlog.get_logger()
 
 _VERSION_NAMES: Final[dict[int, str]] = {ProtocolVersion.DTLS_1_2: "1.2", ProtocolVersion.DTLS_1_3: "1.3"}
+
+LAST_WORDS_SECONDS: Final = 0.5
+"""For the client to acknowledge why its session is over, before its channels are closed."""
 
 P = ParamSpec("P")
 
@@ -65,6 +78,25 @@ class Exchange(Protocol):
         """Take note of how long a user waited for an answer."""
 
 
+@attrs.frozen(kw_only=True)
+class CallTerms:
+    """What a call is to be, besides its core."""
+
+    agent: Agent
+    metadata: Mapping[str, Any]
+    """For the agent: the ``session`` object of the client's."""
+    has_events: bool
+    """Whether the client speaks an API on its data channel; otherwise the agent has all channels."""
+    open_session: Callable[[float], ClientSession]
+    """Makes the client's session, of whichever API, if it comes to one."""
+    find_agent: Callable[[str], Agent]
+    """Returns what an operator has given a name; raises UsageError for others."""
+    max_seconds: float
+    """How long it may last."""
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    """What it is known by outside, besides its id."""
+
+
 class ActiveCall:
     """A call on this transceiver: its core, its agent, and what is known of it from outside."""
 
@@ -72,9 +104,8 @@ class ActiveCall:
         self,
         call_id: str,
         core: CallCore,
+        terms: CallTerms,
         *,
-        agent: Agent,
-        metadata: Mapping[str, Any],
         exchange: Exchange,
         now: float,
     ) -> None:
@@ -82,6 +113,8 @@ class ActiveCall:
         self.core: Final = core
         self.paths: set[Path] = set()
         """Paths that were this call's own; a newer call from the same address may have taken one over."""
+        self.ufrags: tuple[str, ...] = ()
+        """By which the engine knows checks for this call."""
         self.deadline: float | None = None
         """When the engine's schedule has `handle_timeout`."""
         self.frame_seconds: float | None = None
@@ -94,39 +127,87 @@ class ActiveCall:
         """What stands there for the client in the header of each packet."""
         self.cause: EndCause | None = None
         self.detail = ""
-        self._agent = agent
+        self._terms = terms
         self._created_at = now
         self._ended_at: float | None = None
         self._exchange = exchange
+        self._agent = terms.agent
+        self._next_agent: Agent | None = None
+        self._is_draining = False
         # What belongs to the call knows it weakly, so that an ended one is gone at once, uncollected.
         self._channels = CallChannels(core, _weakly(self._touch))
-        media = core.media
-        self.control: Final = MediaControl(
-            media.downlink, media.uplink, media.codec, clock=trio.current_time, end=_weakly(self.end)
+        self.control: Final = self._open_control()
+        self.conversation: Final = Conversation(
+            self.control,
+            EventChannel(core) if terms.has_events and core.channels else None,
+            open_session=terms.open_session,
+            surroundings=proxy(self),
         )
-        self._call = Call(call_id, control=self.control, metadata=metadata, link=self._channels)
+        self._share_channels()
+        self._call = self._open_call()
         self._reached = trio.Event()
         self._scope = trio.CancelScope()
+        self._agent_scope = trio.CancelScope()
         self._path: Path | None = None
+
+    def _open_control(self) -> MediaControl:
+        media = self.core.media
+        return MediaControl(
+            media.downlink,
+            media.uplink,
+            media.codec,
+            clock=trio.current_time,
+            end=_weakly(self.end),
+            report=_weakly(self._report),
+            expect=_weakly(self._expect),
+            transfer=_weakly(self._transfer),
+        )
+
+    def _share_channels(self) -> None:
+        """Give each channel that was agreed on with the offer to whom it is for."""
+        for channel in self.core.channels.channels.values() if self.core.channels else ():
+            if self.conversation.claims(channel):
+                self.conversation.reserve(channel)
+            else:
+                self._channels.admit(channel)
 
     # The life
 
-    async def run(self, *, max_seconds: float) -> None:
+    async def run(self) -> None:
         """Run the agent from the client's first authenticated check until the call ends, for whatever reason.
 
         The one place where an agent's failure is caught: it ends this call and no other.
         Cancellation: ends the call with `EndCause.SERVER_STOPPED` and passes.
         """
-        with structlog.contextvars.bound_contextvars(call=self.id):
+        with structlog.contextvars.bound_contextvars(call=self.id, **self._terms.labels):
             try:
                 with self._scope:
-                    with trio.move_on_after(max_seconds):
+                    with trio.move_on_after(self._terms.max_seconds):
                         await self._reached.wait()
-                        await self._run_agent()
-                    self.end(EndCause.MAX_DURATION, f"{max_seconds:.0f} s are over")
+                        await self._run_agents()
+                    if self.cause is None:
+                        self.conversation.expire(now=trio.current_time())
+                    self.end(EndCause.MAX_DURATION, f"{self._terms.max_seconds:.0f} s are over")
+                if self.is_connected:
+                    await self._wait_for_last_words()
             finally:
                 self.end(EndCause.SERVER_STOPPED, "the server was stopped")
                 self._close()
+
+    async def _run_agents(self) -> None:
+        """Run one agent after the other, each with a `voicegate.call.Call` of its own."""
+        while True:
+            with trio.CancelScope() as self._agent_scope:
+                await self._run_agent()
+            if self._next_agent is None:
+                return
+            self._agent, self._next_agent = self._next_agent, None
+            self.control.resume()
+            await self._call.audio_out.drain()
+            self._call.close()
+            self.conversation.release_agent(now=trio.current_time())
+            self._call = self._open_call()
+            self._announce()
 
     async def _run_agent(self) -> None:
         try:
@@ -135,9 +216,30 @@ class ActiveCall:
             _log.exception("agent failed")
             self.end(EndCause.AGENT_FAILED, ", ".join(map(repr, failures.exceptions)))
         else:
+            if self._next_agent is not None:
+                return
             if self.control.is_hanging_up:
                 await trio.sleep_forever()  # until all that it said has been played
             self.end(EndCause.AGENT_FINISHED, "the agent returned")
+
+    async def _wait_for_last_words(self) -> None:
+        with trio.move_on_after(LAST_WORDS_SECONDS), suppress(trio.ClosedResourceError):
+            while self.conversation.has_unsent:
+                await self._channels.wait_progress()
+
+    def _transfer(self, agent: Agent | str) -> None:
+        self._next_agent = self._terms.find_agent(agent) if isinstance(agent, str) else agent
+        self._agent_scope.cancel()
+
+    def _open_call(self) -> Call:
+        return Call(self.id, control=self.control, metadata=self._terms.metadata, link=self._channels)
+
+    def _announce(self) -> None:
+        """Tell an agent that comes later what the first was told."""
+        if self.is_connected and (setup_ms := self.phase_ms(Phase.DTLS_COMPLETED)) is not None:
+            self._call.push_event(Connected(setup_ms))
+        for channel in self._channels.channels.values():
+            self._call.push_event(ChannelOpened(channel))
 
     def end(self, cause: EndCause, detail: str) -> None:
         """End the call; the first cause given is the one that counts."""
@@ -149,6 +251,7 @@ class ActiveCall:
         now = trio.current_time()
         self._ended_at = now
         self.core.close(now=now)
+        self.conversation.close()
         self._call.close()
         self._channels.close()
         self.control.set_listener(None)
@@ -202,6 +305,12 @@ class ActiveCall:
             self.core.handle_timeout(now=now)
         except Exception as fault:
             self._contain(fault)
+        self.conversation.handle_timeout(now=now)
+
+    def poll_timeout(self) -> float | None:
+        """Return when `handle_timeout` is wanted."""
+        core, session = self.core.poll_timeout(), self.conversation.poll_timeout()
+        return session if core is None else core if session is None else min(core, session)
 
     def _touch(self) -> None:
         self._exchange.touch(self)
@@ -215,13 +324,22 @@ class ActiveCall:
 
     def drain(self, *, now: float) -> None:
         """Move all that the core has to say to where it belongs."""
-        core, exchange = self.core, self._exchange
-        while (transmit := core.poll_transmit()) is not None:
-            exchange.send(transmit)
-        while (frame := core.poll_audio()) is not None:
+        self._is_draining = True
+        self._drain_transmits()
+        while (frame := self.core.poll_audio()) is not None:
             self.control.handle_frame(frame, now=now)
         self._follow_control()
-        while (event := core.poll_event()) is not None:
+        self._drain_events(now)
+        self._drain_transmits()
+        self._is_draining = False
+
+    def _drain_transmits(self) -> None:
+        while (transmit := self.core.poll_transmit()) is not None:
+            self._exchange.send(transmit)
+
+    def _drain_events(self, now: float) -> None:
+        exchange = self._exchange
+        while (event := self.core.poll_event()) is not None:
             match event:
                 case PathAdded(path=path):
                     self.paths.add(path)
@@ -233,20 +351,63 @@ class ActiveCall:
                 case MediaReady():
                     self._call.push_event(Connected((now - self._created_at) * 1000))
                     _log.info("call connected", call=self.id, **self._phases())
+                case KeyPressed(key=key, duration_ms=duration_ms):
+                    self._hand_on_key(key, duration_ms, now)
                 case CoreChannelOpened(channel=channel):
-                    self._call.push_event(ChannelOpened(self._channels.admit(channel)))
+                    self._take_channel(channel, now)
                 case CoreChannelClosed(channel=channel):
-                    self._call.push_event(ChannelClosed(self._channels.dismiss(channel)))
+                    if not self.conversation.close_channel(channel, now=now):
+                        self._call.push_event(ChannelClosed(self._channels.dismiss(channel)))
                 case DataProgressed():
+                    self.conversation.progress(now=now)
                     self._channels.progress()
                 case Ended(cause=cause, detail=detail):
                     self.end(cause, detail)
+
+    def _hand_on_key(self, key: str, duration_ms: int, now: float) -> None:
+        # A session tells the agent that takes part in it; any other hears of it all the same.
+        self.conversation.handle_notice(InputDtmf(key, duration_ms), now=now)
+        if not self.conversation.is_taken:
+            self._call.push_event(DtmfReceived(digit=key, duration_ms=duration_ms))
+
+    def _take_channel(self, channel: Channel, now: float) -> None:
+        if channel.id not in self._channels.channels and self.conversation.claims(channel):
+            self.conversation.open_channel(channel, now=now)
+        else:
+            self._call.push_event(ChannelOpened(self._channels.admit(channel)))
 
     def _follow_control(self) -> None:
         while (event := self.control.poll_event()) is not None:
             if isinstance(event, TurnAnswered):
                 self._exchange.note_answer(event)
             self._call.push_event(event)
+            if self.conversation.is_open:
+                self.conversation.handle_event(event, now=trio.current_time())
+        if self.conversation.is_open:
+            while (notice := self.control.poll_notice()) is not None:
+                self.conversation.handle_notice(notice, now=trio.current_time())
+
+    # What the conversation asks for
+
+    def _report(self, event: AgentReport) -> None:
+        self.conversation.handle_report(event, now=trio.current_time())
+
+    def _expect(self, response_id: str | None) -> None:
+        self.conversation.expect_output(response_id, now=trio.current_time())
+
+    def tell(self, notice: AgentNotice) -> None:
+        """Let the agent know."""
+        self._call.push_event(notice)
+
+    def follow(self) -> None:
+        """Look at once what the media have to tell, after they were told to do something."""
+        self._follow_control()
+
+    def let_out(self, now: float) -> None:
+        """Send what waits to be sent, and look at the deadline anew."""
+        self.core.flush(now=now)
+        if not self._is_draining:
+            self._touch()
 
     # What is known from outside
 
@@ -293,6 +454,8 @@ class ActiveCall:
             "lateness_ms": self.lateness.describe(),
             "audio": self.core.media.statistics()._asdict(),
             "turns": [attrs.asdict(turn) for turn in self.control.turns],
+            "labels": dict(self._terms.labels),
+            "conversation": self.conversation.describe(),
             "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
         }
 

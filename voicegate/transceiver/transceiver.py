@@ -4,6 +4,8 @@ import datetime
 from base64 import b32encode
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import Any, Final, Literal
 
 import structlog
@@ -13,18 +15,22 @@ from voicegate.call import Agent
 from voicegate.config import SetUp
 from voicegate.datagram import DatagramPort
 from voicegate.dtls import Certificate
-from voicegate.errors import VoicegateError, WireError
+from voicegate.errors import UsageError, VoicegateError, WireError
+from voicegate.event_socket import EventSocket
 from voicegate.ice import Credentials, Keyring, Route
 from voicegate.observability import Histogram, Metrics
+from voicegate.realtime import ClientSession
 from voicegate.sctp import SctpAssociation, decode_init
-from voicegate.sdp import Candidate, LocalParameters, SessionDescription, answer, offered_data
+from voicegate.sdp import Candidate, LocalParameters, Negotiated, SessionDescription, answer, offered_data
 from voicegate.transceiver.call_id import call_id_of
 from voicegate.transceiver.collector import Collector
+from voicegate.transceiver.conversation import ApiName, open_session
 from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.engine import Engine
 from voicegate.transceiver.event import Phase
 from voicegate.transceiver.lateness import BOUNDS_MS
-from voicegate.transceiver.task import ActiveCall
+from voicegate.transceiver.task import ActiveCall, CallTerms
+from voicegate.wire.json_value import JSON
 
 __all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]
 
@@ -68,8 +74,10 @@ class Transceiver:
         clock: Callable[[], datetime.datetime],
         uplink: Literal["fast", "accurate"] = "fast",
         collector: Collector | None = None,
+        find_agent: Callable[[str], Agent] | None = None,
     ) -> None:
         self._agent = agent
+        self._find_agent = find_agent or _find_no_agent
         self._keyring = keyring
         self.id: Final = transceiver_id
         self._max_calls = max_calls
@@ -92,6 +100,8 @@ class Transceiver:
         self._nursery: trio.Nursery | None = None
         self._uplink = uplink
         self._collector = collector
+        self.has_api = True
+        """Whether clients may speak an API on a channel of theirs; otherwise agents have all channels."""
         self.engine: Final = Engine(port, collector=collector)
         self.candidates: Sequence[Candidate] = ()
         """The relays' addresses, as answers list them."""
@@ -121,48 +131,91 @@ class Transceiver:
         metadata: Mapping[str, Any],
         client: str = "",
         data_channel_id: int | None = None,
+        agent: Agent | None = None,
+        api: ApiName = "realtime",
+        session: Mapping[str, JSON] | None = None,
+        model: str = "",
+        max_seconds: float | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> tuple[str, str]:
         """Answer an SDP offer; the call waits for its client from here on. Returns its id and the SDP answer.
 
-        ``client`` is the IP address that the offer came from; ``data_channel_id`` that of a channel which
-        both sides take as open.
+        Args:
+            offer: The SDP text.
+            metadata: For the agent.
+            client: The IP address that the offer came from.
+            data_channel_id: Of a channel which both sides take as open.
+            agent: Who answers, if not the transceiver's own.
+            api: What the client speaks on its channel ``oai-events``, or on the one agreed on; with ``none``
+                the agent has all channels.
+            session: How that session begins.
+            model: What the session calls the agent.
+            max_seconds: How long the call may last, if not as long as any.
+            labels: What it is known by in logs and descriptions.
 
         Errors: WireError for text that is not SDP, OfferError for an offer that cannot be answered, both
-        naming the line; TransceiverFullError, TooManyPendingError.
+        naming the line; EventRefused, a WireError, for a session that cannot be; TransceiverFullError,
+        TooManyPendingError.
         """
         nursery = self._admit(client)
         now = trio.current_time()
         route = Route(transceiver_id=self.id, session_id=self._random(8), generation=0)
+        call_id = call_id_of(route)
+        begin = partial(self._open_session, call_id, api, model, session, self._expiry(max_seconds))
+        if session:
+            begin(now)  # What is wrong with it the client is to read in the answer to its offer.
         local = self._keyring.mint(route)
         description = SessionDescription.decode(offer)
         association = self._agree_association(description, now)
         ours = self._local_parameters(local, association, needs_data=data_channel_id is not None)
         negotiated = answer(description, ours)
-        core = CallCore(
-            local=local,
-            negotiated=negotiated,
-            certificate=self._certificate,
-            ssrc=ours.ssrc,
-            cname=ours.cname,
-            random=self._random,
-            now=now,
-            ntp_at_zero=(self._clock() - _NTP_EPOCH).total_seconds() - now,
-            association=association,
-            data_channel_id=data_channel_id,
-            set_up=self._set_up,
-            uplink=self._uplink,
+        core = self._open_core(local, negotiated, ours, association, data_channel_id, now)
+        terms = CallTerms(
+            agent=agent or self._agent,
+            metadata=metadata,
+            has_events=self.has_api and api != "none",
+            open_session=begin,
+            find_agent=self._find_agent,
+            max_seconds=self._limit(max_seconds),
+            labels=labels or {},
         )
-        call = ActiveCall(
-            call_id_of(route), core, agent=self._agent, metadata=metadata, exchange=self.engine, now=now
-        )
+        call = ActiveCall(call_id, core, terms, exchange=self.engine, now=now)
         self._calls[call.id], self._pending[call] = call, client
-        self.engine.add(call, ufrag=local.ufrag, session_id=route.session_id)
-        nursery.start_soon(self._run_call, call, local.ufrag, route.session_id)
+        self.engine.add(call, session_id=route.session_id)
+        nursery.start_soon(self._run_call, call, route.session_id)
         return call.id, negotiated.answer.encode()
 
     def find(self, call_id: str) -> ActiveCall | None:
         """Return a call that is going on."""
         return self._calls.get(call_id)
+
+    async def attach(self, call_id: str, socket: EventSocket) -> bool:
+        """Let a socket speak a call's session, too, until either ends; False when there is no such call.
+
+        Cancellation: closes the socket.
+        """
+        call = self.find(call_id)
+        if call is None:
+            return False
+        await call.conversation.attach(socket)
+        return True
+
+    def restart_ice(self, call: ActiveCall, remote: Credentials) -> Credentials:
+        """Begin an ICE restart (RFC 8445 §9) with the client's new credentials; returns our own new ones.
+
+        The old ones serve until media takes a path of the new: nothing of what is heard is lost.
+        """
+        local, _ = call.core.credentials
+        opened = self._keyring.open(local.ufrag)
+        if opened is None:
+            raise UsageError("a call whose credentials are not of this keyring")
+        route = opened.route
+        # A byte has few numbers, so in the end they come again; those in use may not.
+        while (renewed := self._keyring.mint(route)).ufrag in call.core.ufrags:
+            route = route._replace(generation=(route.generation + 1) & 0xFF)
+        call.core.restart_ice(local=renewed, remote=remote, now=trio.current_time())
+        self.engine.rename(call)
+        return renewed
 
     def describe(self, call_id: str) -> dict[str, Any] | None:
         """Return what is known of a call, also for a while after it ended."""
@@ -223,6 +276,57 @@ class Transceiver:
 
     # Internals
 
+    def _open_core(
+        self,
+        local: Credentials,
+        negotiated: Negotiated,
+        ours: LocalParameters,
+        association: SctpAssociation | None,
+        data_channel_id: int | None,
+        now: float,
+    ) -> CallCore:
+        return CallCore(
+            local=local,
+            negotiated=negotiated,
+            certificate=self._certificate,
+            ssrc=ours.ssrc,
+            cname=ours.cname,
+            random=self._random,
+            now=now,
+            ntp_at_zero=(self._clock() - _NTP_EPOCH).total_seconds() - now,
+            association=association,
+            data_channel_id=data_channel_id,
+            set_up=self._set_up,
+            uplink=self._uplink,
+        )
+
+    def _limit(self, max_seconds: float | None) -> float:
+        return min(self._max_call_seconds, inf if max_seconds is None else max_seconds)
+
+    def _expiry(self, max_seconds: float | None) -> int:
+        """Return when a session that begins now is over, in seconds since 1970."""
+        return int(self._clock().timestamp() + self._limit(max_seconds))
+
+    def _open_session(
+        self,
+        call_id: str,
+        api: ApiName,
+        model: str,
+        session: Mapping[str, JSON] | None,
+        expires_at: int,
+        now: float,
+    ) -> ClientSession:
+        return open_session(
+            api,
+            call_id=call_id,
+            model=model,
+            session=session,
+            random=self._random,
+            expires_at=expires_at,
+            now=now,
+            unix_now=self._clock().timestamp(),
+        )
+
     def _admit(self, client: str) -> trio.Nursery:
         """See that there is room for one more call, and for one more half-open handshake."""
         if self._nursery is None or len(self._calls) >= self._max_calls:
@@ -271,11 +375,11 @@ class Transceiver:
             needs_data=needs_data,
         )
 
-    async def _run_call(self, call: ActiveCall, ufrag: str, session_id: bytes) -> None:
+    async def _run_call(self, call: ActiveCall, session_id: bytes) -> None:
         try:
-            await call.run(max_seconds=self._max_call_seconds)
+            await call.run()
         finally:
-            self.engine.remove(call, ufrag=ufrag, session_id=session_id)
+            self.engine.remove(call, session_id=session_id)
             del self._calls[call.id]
             self._pending.pop(call, None)
             self._remember(call)
@@ -287,6 +391,10 @@ class Transceiver:
         for phase in Phase:
             if (ms := call.phase_ms(phase)) is not None:
                 self._phases[phase.value].observe(ms)
+
+
+def _find_no_agent(name: str) -> Agent:
+    raise UsageError(f"no agent {name!r} is configured")
 
 
 def _count(call: ActiveCall, totals: Counter[str], drops: Counter[str]) -> None:
