@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from voicegate.bench.traffic import RelayConditions
     from voicegate.testing.browser import Kind
 
-__all__ = ["app", "calls", "quality", "relay", "setup"]
+__all__ = ["app", "calls", "link", "quality", "relay", "setup"]
 
 _T = TypeVar("_T")
 
@@ -253,6 +253,39 @@ def quality(
     _show(measurement, render_quality, draw_quality, png=png, json_file=json_file)
 
 
+@app.command
+def link(
+    *,
+    count: Annotated[list[int] | None, Parameter(name="--calls", consume_multiple=True, negative="")] = None,
+    form: Annotated[Literal["opus", "pcm16"], Parameter(name="--format")] = "opus",
+    seconds: float = 5.0,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Measure what a call's link to its agent costs the gateway, in both shapes.
+
+    Calls without network or codec talk with an agent that says back what it hears: in this process, and in
+    another behind a link. docs/bench.md says what the columns mean.
+
+    Args:
+        count: Numbers of calls [1 50 400].
+        form: Of their sound: Opus as it came, or PCM at 24 kHz.
+        seconds: Length of a run.
+        json_file: Where to write all figures.
+    """
+    from voicegate.bench.link import LinkConditions, count_link_runs, measure_links
+    from voicegate.bench.link_table import render_links
+
+    calls = tuple(sorted(set(count or (1, 50, 400))))
+    if not all(1 <= each <= _MOST_CALLS for each in calls):
+        raise UsageError(f"--calls: from 1 to {_MOST_CALLS}")
+    if seconds < _LEAST_CALL_SECONDS:
+        raise UsageError(f"--seconds is at least {_LEAST_CALL_SECONDS}")
+    _check_files(None, json_file)
+    conditions = LinkConditions(calls=calls, format=form, seconds=seconds)
+    measurement = _run("runs", count_link_runs(conditions), partial(measure_links, conditions))
+    _show(measurement, render_links, None, png=None, json_file=json_file)
+
+
 def _call_conditions(
     given: Mapping[str, Any], names: Sequence[str] | None, *, quick: bool
 ) -> "CallConditions":
@@ -358,7 +391,7 @@ async def _measure(what: str, total: int, measure: Callable[..., Awaitable[_T]])
 def _show(
     measurement: _MeasurementT,
     render: Callable[[_MeasurementT], "Iterable[RenderableType]"],
-    draw: Callable[[_MeasurementT, Path], None],
+    draw: Callable[[_MeasurementT, Path], None] | None,
     *,
     png: Path | None,
     json_file: Path | None,
@@ -371,7 +404,7 @@ def _show(
         console.print(part)
     if json_file is not None:
         _write(json_file, measurement.describe())
-    if png is not None:
+    if png is not None and draw is not None:
         draw(measurement, png)
 
 

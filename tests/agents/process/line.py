@@ -12,6 +12,7 @@ from voicegate.agents.process.outbox import Outbox
 from voicegate.agents.process.proxy import Conversation
 from voicegate.call import (
     Agent,
+    AgentReport,
     AudioFrame,
     AudioListener,
     Call,
@@ -100,6 +101,12 @@ class FakeMedia:
         heard = len(self.played) - self.speech_start
         return OutputState(-(-len(self.queue) // per_ms), heard // per_ms, None, False)
 
+    def report(self, event: AgentReport) -> None:
+        self.told.append(event)
+
+    def transfer(self, agent: Agent | str) -> None:
+        self.told.append(("transfer", agent))
+
     def hang_up(self, *, after: Literal["now", "drain"]) -> None:
         self.told.append(("hang_up", after, len(self.queue)))
 
@@ -126,7 +133,7 @@ class FakeLink:
     def post(self, _call: int, message: object) -> None:
         self.posted.append(message)
 
-    def post_audio(self, _call: int, message: object) -> bool:
+    def post_audio(self, _call: int, message: object, *, is_kept: bool = False) -> bool:
         self.spoken.append(message)
         return True
 

@@ -142,7 +142,7 @@ async def obeys(call: Call) -> None:
                 call.audio_out.send_nowait(SECOND * 600)
             case "interrupt":
                 interruption = call.interrupt()
-                await call.send(f"{interruption.heard_ms + interruption.dropped_ms}")
+                await message.channel.send(f"{interruption.heard_ms + interruption.dropped_ms}")
             case data:
                 await message.channel.send(data)
 

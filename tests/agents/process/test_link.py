@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from voicegate.agents.process import link as module
+from voicegate.agents.process import sender
 from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import AgentRefused, CallClosed, Order, encode
 from voicegate.call import EncodedFrame
@@ -108,7 +108,7 @@ async def test_nonsense_ends_the_conversation(data: bytes, fault: str, nursery: 
 async def test_an_end_that_does_not_read_is_given_up_by_what_it_may_not_miss(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CONTROL_LIMIT", 100_000)
+    monkeypatch.setattr(sender, "_CONTROL_LIMIT", 100_000)
     with trio.fail_after(60), connected() as (ours, _):
         end = End(ours)
         nursery.start_soon(end.run)

@@ -1,4 +1,4 @@
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import attrs
 import pytest
@@ -23,8 +23,12 @@ from voicegate.agents.process.message import (
 from voicegate.agents.process.message import MessageReader as Messages
 from voicegate.call import AudioFrame, Connected, EncodedFrame
 from voicegate.errors import UsageError, WireError
+from voicegate.wire.json_value import JSONObject
 
 U32 = st.integers(0, 0xFFFF_FFFF)
+OBJECTS = st.dictionaries(
+    st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=8), max_size=3
+)
 LEVEL = st.none() | st.integers(0, 127)
 JUDGED = st.none() | st.booleans()
 
@@ -47,6 +51,8 @@ BY_HAND: dict[type, st.SearchStrategy[Any]] = {
 
 def strategy(annotation: Any) -> st.SearchStrategy[Any]:
     """Return values of a type as the link can carry them."""
+    if annotation == JSONObject:
+        return OBJECTS
     if annotation is int:
         return st.integers(-(2**63), 2**63 - 1)
     if annotation is float:
@@ -61,7 +67,11 @@ def strategy(annotation: Any) -> st.SearchStrategy[Any]:
 def built(owner: type) -> st.SearchStrategy[Any]:
     if owner in BY_HAND:
         return BY_HAND[owner]
-    hints = {name: hint for name, hint in get_type_hints(owner).items() if not name.startswith("_")}
+    hints = {
+        name: hint
+        for name, hint in get_type_hints(owner).items()
+        if not name.startswith("_") and hint is not ClassVar
+    }
     return st.builds(owner, **{name: strategy(hint) for name, hint in hints.items()})
 
 

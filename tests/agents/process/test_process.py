@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.agents.process.line import MODULE, SECOND, Line, open_line, wait_until
 from tests.agents.process.test_session import frame
-from voicegate.agents.process import AgentProcessError, link, run_agent_process
+from voicegate.agents.process import AgentProcessError, run_agent_process, sender
 from voicegate.call import Agent
 from voicegate.errors import UsageError
 
@@ -87,7 +87,7 @@ async def test_audio_for_a_process_that_does_not_read_is_dropped_and_nobody_wait
 async def test_a_process_that_does_not_even_read_that_calls_are_over_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "_CONTROL_LIMIT", 100_000)
+    monkeypatch.setattr(sender, "_CONTROL_LIMIT", 100_000)
     async with run_process("never_reads") as (agent, nursery):
         line = open_line(nursery, agent)
         await wait_until(line.report)

@@ -14,7 +14,7 @@ from voicegate.agents.process.message import (
     OutputCleared,
     OutputReported,
     RateChosen,
-    ResponseCancelled,
+    ResponseDropped,
     SpeechMarked,
     SpeechPushed,
     WantsChosen,
@@ -106,13 +106,13 @@ def test_responses_that_were_to_come_are_cancelled_by_name(line: Line) -> None:
     say(line, SECOND, "second")
     say(line, SECOND)
     line.control.clear()
-    assert line.link.posted == [ResponseCancelled(response_id="second"), OutputCleared()]
+    assert line.link.posted == [ResponseDropped(response_id="second"), OutputCleared()]
 
 
 def test_what_crosses_with_an_interruption_there_can_be_told_by_its_number(line: Line) -> None:
     say(line, SECOND * 6, "first")
     line.control.handle_interrupted(Interrupted(Interruption(0, 0), "first"))
-    assert line.link.posted == [ResponseCancelled(response_id="first")]
+    assert line.link.posted == [ResponseDropped(response_id="first")]
     assert queued_ms(line) == 5000, "what is on its way is not gone before it has arrived"
     line.report(seconds=5)
     assert queued_ms(line) == 0
@@ -142,7 +142,7 @@ def test_a_response_is_cancelled_there_and_here(line: Line) -> None:
     say(line, SECOND, "second")
     say(line, SECOND, "first")
     line.control.cancel_response("first")
-    assert line.link.posted == [ResponseCancelled(response_id="first")]
+    assert line.link.posted == [ResponseDropped(response_id="first")]
     assert queued_ms(line) == 6000
 
 

@@ -13,6 +13,7 @@ from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import (
     CallClosed,
     OutputCleared,
+    OutputCut,
     OutputReported,
     SpeechMarked,
     SpeechPushed,
@@ -255,7 +256,11 @@ async def test_reports_count_from_the_last_clear(nursery: trio.Nursery) -> None:
     session.handle(OutputCleared())
     session.handle(SpeechPushed(0, 960, None, b"opus"))
     session.report()
-    assert link.posted == [OutputReported(48_000, 0, 600, 400), OutputReported(960, 1, 0, 400)]
+    assert link.posted == [
+        OutputReported(48_000, 0, 600, 400),
+        OutputCut(heard_ms=400, dropped_ms=600),
+        OutputReported(960, 1, 0, 400),
+    ]
     assert [session.report() for _ in range(50)][-2:] == [True, False]
 
 

@@ -9,6 +9,7 @@ them. Audio, fifty times a second and call, has layouts of its own:
 - `OutputReported`: received u64, clears u32, queued ms u32, heard ms u32
 
 Voice is bits: 1 made up, 2 a level is given, 4 it is said whether this is voice, 8 it is.
+What the conversation and the agent tell each other is the JSON of `voicegate.realtime.agent_event`.
 
 1. To the agent: `AgentNamed`; from it: `AgentReady`, or `AgentRefused` and its end.
 2. To the agent, for each call: `CallOpened`, then what happens in the call, at last `CallClosed`.
@@ -20,7 +21,7 @@ Both ends are of one version, as one starts the other, so there is nothing to ne
 from collections.abc import Callable
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import attrs
 
@@ -39,9 +40,12 @@ from voicegate.call import (
 )
 from voicegate.datachannel import Channel
 from voicegate.errors import UsageError, WireError
+from voicegate.realtime.agent_event import AgentEvent, agent_event_from_json, agent_event_to_json
 from voicegate.wire import Reader, Writer
+from voicegate.wire.json_value import decode_object, encode_object
 
 __all__ = [
+    "UNCOUNTED",
     "AgentFailed",
     "AgentNamed",
     "AgentReady",
@@ -61,11 +65,14 @@ __all__ = [
     "MessagesTaken",
     "Order",
     "OutputCleared",
+    "OutputCut",
+    "OutputFilled",
     "OutputReported",
     "RateChosen",
-    "ResponseCancelled",
+    "ResponseDropped",
     "SpeechMarked",
     "SpeechPushed",
+    "TransferAsked",
     "WantsChosen",
     "decode",
     "encode",
@@ -80,6 +87,9 @@ _AUDIO: Final = Struct("!qIHBB")
 _ENCODED: Final = Struct("!IIBB")
 _SPEECH: Final = Struct("!IIH")
 _REPORT: Final = Struct("!QIII")
+
+UNCOUNTED: Final = 0xFFFF_FFFF
+"""For `SpeechPushed.interruptions`, from an agent that doesn't count them."""
 
 _MADE_UP: Final = 1
 _HAS_LEVEL: Final = 2
@@ -109,6 +119,8 @@ class CallOpened:
     """JSON, which is the client's and so only read where a fault of it ends but this call."""
     has_channels: bool
     """Whether the client can have data channels."""
+    is_restart: bool = False
+    """Whether the call has been going on, with an agent that is lost."""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +139,22 @@ class OutputReported(NamedTuple):
     """Audio that has arrived and was not sent to the client yet."""
     heard_ms: int
     """How much of the present speech the client has received."""
+
+
+@attrs.frozen(kw_only=True)
+class OutputCut:
+    """What became of an `OutputCleared`."""
+
+    heard_ms: int
+    dropped_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class OutputFilled:
+    """So much waits to be played that the agent should send no more; or, after that, that it may again."""
+
+    is_full: bool
+    queued_ms: int
 
 
 @attrs.frozen(kw_only=True)
@@ -183,14 +211,14 @@ class AgentFailed:
     """It raised in a call."""
 
     error: str
-    traceback: str
+    traceback: str = ""
 
 
 class SpeechPushed(NamedTuple):
     """Sound to be played."""
 
     interruptions: int
-    """`Interrupted` events that the agent's end had seen: what crosses with one is dropped."""
+    """`Interrupted` events that the agent had seen: what crosses with one is dropped; or `UNCOUNTED`."""
     ticks: int
     """Of a packet, its length on the RTP clock; 0 for PCM."""
     response_id: str | None
@@ -201,7 +229,7 @@ class SpeechPushed(NamedTuple):
 class SpeechMarked:
     """A mark behind all sound so far."""
 
-    interruptions: int
+    interruptions: int = UNCOUNTED
     name: str
 
 
@@ -211,7 +239,7 @@ class OutputCleared:
 
 
 @attrs.frozen(kw_only=True)
-class ResponseCancelled:
+class ResponseDropped:
     """`AudioOutput.cancel_response`."""
 
     response_id: str
@@ -242,16 +270,24 @@ class RateChosen:
 class DetectionAsked:
     """`Call.detect_speech`."""
 
-    silence_ms: int
-    barge_in: bool
-    detector: Literal["webrtc", "silero"]
+    silence_ms: int = 600
+    barge_in: bool = True
+    detector: Literal["webrtc", "silero"] = "webrtc"
 
 
 @attrs.frozen(kw_only=True)
 class HangUpAsked:
     """`Call.hangup`."""
 
-    after: Literal["now", "drain"]
+    after: Literal["now", "drain"] = "now"
+
+
+@attrs.frozen(kw_only=True)
+class TransferAsked:
+    """`Call.transfer`."""
+
+    agent: str
+    """A name that the operator has configured."""
 
 
 @attrs.frozen(kw_only=True)
@@ -441,6 +477,17 @@ def _read_report(body: bytes) -> OutputReported:
     return OutputReported(*_REPORT.unpack(body))
 
 
+def _write_event(event: AgentEvent) -> bytes:
+    return encode_object(agent_event_to_json(event)).encode()
+
+
+def _read_event(body: bytes) -> AgentEvent:
+    try:
+        return agent_event_from_json(decode_object(body.decode()))
+    except UnicodeDecodeError as error:
+        raise WireError("an event that is not UTF-8") from error
+
+
 def _by_fields(kind: Kind) -> tuple[Callable[[Any], bytes], Callable[[bytes], object]]:
     def write(message: object) -> bytes:
         writer = Writer()
@@ -460,9 +507,9 @@ _CLASSES: Final[tuple[type, ...]] = (
     AudioFrame, EncodedFrame, SpeechPushed, OutputReported,
     AgentNamed, AgentReady, AgentRefused, CallOpened, CallClosed, AgentReturned, AgentFailed,
     Connected, SpeechStarted, SpeechStopped, TurnEnded, TurnAnswered, Interrupted, MarkPlayed,
-    SpeechMarked, OutputCleared, ResponseCancelled, WantsChosen, Order, RateChosen, DetectionAsked,
+    SpeechMarked, OutputCleared, ResponseDropped, WantsChosen, Order, RateChosen, DetectionAsked,
     ChannelAdmitted, ChannelAnnounced, ChannelAsked, ChannelDismissed, ChannelProgressed, ChannelMessage,
-    MessagesTaken, HangUpAsked,
+    MessagesTaken, HangUpAsked, TransferAsked, OutputCut, OutputFilled, *get_args(AgentEvent),
 )  # fmt: skip
 """The message types, numbered from 0 in this order."""
 
@@ -471,6 +518,7 @@ _BY_HAND: Final[dict[type, tuple[Callable[[Any], bytes], Callable[[bytes], objec
     EncodedFrame: (_write_encoded, _read_encoded),
     SpeechPushed: (_write_speech, _read_speech),
     OutputReported: (_write_report, _read_report),
+    **dict.fromkeys(get_args(AgentEvent), (_write_event, _read_event)),
 }
 
 _CODECS: Final = {owner: _BY_HAND.get(owner) or _by_fields(kind_of(owner)) for owner in _CLASSES}

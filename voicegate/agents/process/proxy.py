@@ -14,6 +14,7 @@ import trio
 from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import AgentNamed, AgentReady, AgentRefused
 from voicegate.agents.process.session import AgentProcessError, Session
+from voicegate.agents.process.sessions import Sessions
 from voicegate.call import Agent, Call
 from voicegate.errors import UsageError, WireError
 
@@ -36,9 +37,6 @@ _STEADY_AFTER: Final = 30.0
 
 _PATIENCE: Final = 30.0
 """Seconds that a call waits for a process to be replaced."""
-
-_PHASES: Final = 4
-"""Outputs are reported on every fourth tick, once a frame of 20 ms, a quarter of them at a time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -122,12 +120,10 @@ class Conversation:
     """All that is said to one process and by it."""
 
     def __init__(self, name: str, sock: trio.socket.SocketType) -> None:
-        self.link: Final = Link(sock, self._report)
+        self.sessions: Final = Sessions()
+        self.link: Final = Link(sock, self.sessions.report)
         self.ready: Final = trio.Event()
-        self._sessions: dict[int, Session] = {}
         self._numbers = itertools.count(1)
-        self._busy: tuple[set[Session], ...] = tuple(set() for _ in range(_PHASES))
-        self._turn = 0
         self.link.post(0, AgentNamed(name=name, path=tuple(map(str, sys.path))))
 
     async def run(self) -> str | None:
@@ -136,25 +132,15 @@ class Conversation:
 
     async def answer(self, call: Call) -> None:
         """Have a call answered."""
-        session = Session(next(self._numbers), call, self.link)
-        self._sessions[session.number] = session
-        try:
-            await session.run()
-        finally:
-            del self._sessions[session.number]
-            self._busy[session.number % _PHASES].discard(session)
+        await self.sessions.run(Session(next(self._numbers), call, self.link))
 
     def close(self, fault: str) -> None:
         """End all calls that are still here."""
-        for session in self._sessions.values():
-            session.end(fault)
+        self.sessions.close(fault)
 
     def _handle(self, number: int, message: object) -> None:
         if number:
-            session = self._sessions.get(number)
-            if session is not None:  # else it is over meanwhile
-                session.handle(message)
-                self._busy[number % _PHASES].add(session)
+            if self.sessions.handle(number, message):  # else it is over meanwhile
                 self.link.stir()
             return
         match message:
@@ -164,13 +150,6 @@ class Conversation:
                 self.link.fail(reason)
             case _:
                 raise WireError(f"{type(message).__name__} for no call")
-
-    def _report(self) -> bool:
-        """Tell the agents how far their speech is; return whether there may soon be more to tell."""
-        self._turn += 1
-        busy = self._busy[self._turn % _PHASES]
-        busy.difference_update([session for session in busy if not session.report()])
-        return any(self._busy)
 
 
 @asynccontextmanager

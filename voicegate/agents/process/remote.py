@@ -6,7 +6,6 @@ from typing import Final, Literal, NamedTuple
 
 import trio
 
-from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import (
     DetectionAsked,
     HangUpAsked,
@@ -14,19 +13,24 @@ from voicegate.agents.process.message import (
     OutputCleared,
     OutputReported,
     RateChosen,
-    ResponseCancelled,
+    ResponseDropped,
     SpeechMarked,
     SpeechPushed,
+    TransferAsked,
     WantsChosen,
 )
+from voicegate.agents.process.sender import Sender
 from voicegate.agents.process.session import TICKS_PER_SECOND, speech_ticks
 from voicegate.call import (
+    Agent,
+    AgentReport,
     AudioFrame,
     AudioListener,
     EncodedFrame,
     Interrupted,
     Interruption,
     OutputState,
+    ResponseEnded,
     SpeechStarted,
     SpeechStopped,
     TurnModel,
@@ -73,16 +77,17 @@ class RemoteControl:
     Args:
         number: What the link calls the call.
         link: To the media process.
-        sample_rate: The codec's.
+        sample_rate: The codec's, or the one that was agreed on.
+        clock_rate: Of RTP, in the call's codec.
     """
 
-    def __init__(self, number: int, link: Link, *, sample_rate: int) -> None:
+    def __init__(self, number: int, link: Sender, *, sample_rate: int, clock_rate: int | None = None) -> None:
         self.is_leaving = False
         """Whether the agent has hung up behind its last words."""
         self._number = number
         self._link = link
         self._rate = sample_rate
-        self._clock_rate = 48_000 if sample_rate == 48_000 else 8000
+        self._clock_rate = clock_rate or (48_000 if sample_rate == 48_000 else 8000)
         self._listener: AudioListener | None = None
         # Speech: what waits here, what was passed on, and what has become of that
         self._waiting: deque[_Piece] = deque()
@@ -228,11 +233,8 @@ class RemoteControl:
 
     def cancel_response(self, response_id: str) -> None:
         """Drop what is queued of a response, and what still comes of it."""
-        self._post(ResponseCancelled(response_id=response_id))
-        kept = [piece for piece in self._waiting if piece.response_id != response_id]
-        self._waiting_ticks = sum(piece.ticks for piece in kept)
-        self._waiting = deque(kept)
-        self._pass_on()
+        self._post(ResponseDropped(response_id=response_id))
+        self.handle_cancelled(response_id)
 
     def output_state(self) -> OutputState:
         """Return how things stood a moment ago."""
@@ -247,10 +249,33 @@ class RemoteControl:
             self.is_leaving = True
             self._enqueue(_Piece(0, HangUpAsked(after="drain"), None))
 
+    def report(self, event: AgentReport) -> None:
+        """Take what the agent says beside its audio; a response ends behind its last sample."""
+        if isinstance(event, ResponseEnded):
+            self._enqueue(_Piece(0, event, None))
+        else:
+            self._post(event)
+
+    def transfer(self, agent: Agent | str) -> None:
+        """Give the call to another agent.
+
+        Errors: UsageError for a function, which the media process could not call.
+        """
+        if not isinstance(agent, str):
+            raise UsageError("from a process of its own, an agent transfers a call by the name of another")
+        self._post(TransferAsked(agent=agent))
+
     def handle_interrupted(self, _event: Interrupted) -> None:
         """Learn from the link that the user began to speak, and the output there is empty."""
         self._interruptions += 1
         self._drop_waiting()
+
+    def handle_cancelled(self, response_id: str) -> None:
+        """Drop what waits of a response, which the other end has dropped already."""
+        kept = [piece for piece in self._waiting if piece.response_id != response_id]
+        self._waiting_ticks = sum(piece.ticks for piece in kept)
+        self._waiting = deque(kept)
+        self._pass_on()
 
     def handle_report(self, report: OutputReported) -> None:
         """Learn from the link how the output does."""
@@ -289,12 +314,15 @@ class RemoteControl:
             ticks, message, _ = self._waiting.popleft()
             self._waiting_ticks -= ticks
             self._passed_on += ticks
-            self._link.post_audio(self._number, message)
+            self._link.post_audio(self._number, message, is_kept=isinstance(message, ResponseEnded))
 
     def _drop_waiting(self) -> None:
+        for piece in self._waiting:
+            if isinstance(piece.message, ResponseEnded):
+                self._post(piece.message)
         # Of these responses, more may come that the other end could not tell to be old.
         for response_id in {piece.response_id for piece in self._waiting} - {None}:
-            self._post(ResponseCancelled(response_id=str(response_id)))
+            self._post(ResponseDropped(response_id=str(response_id)))
         self._waiting.clear()
         self._waiting_ticks = 0
         if self.is_leaving:

@@ -6,7 +6,6 @@ from typing import Final, Unpack
 
 import trio
 
-from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import (
     ChannelAsked,
     ChannelDismissed,
@@ -14,14 +13,13 @@ from voicegate.agents.process.message import (
     MessagesTaken,
     message_size,
 )
+from voicegate.agents.process.sender import Sender
+from voicegate.agents.process.session import FIRST_NUMBER
 from voicegate.channel import ChannelOptions, DataChannel, Message
 from voicegate.datachannel.channel import NORMAL_PRIORITY, Channel
 from voicegate.errors import UsageError
 
 __all__ = ["RemoteChannels"]
-
-_FIRST_NUMBER: Final = 65_536
-"""Of channels that are opened here, as their streams are only chosen there; above all ids of streams."""
 
 _BUFFER_LIMIT: Final = 16 * 1024 * 1024
 """Bytes that may wait to be acknowledged on a channel: an agent that has sent so much doesn't look."""
@@ -30,13 +28,13 @@ _BUFFER_LIMIT: Final = 16 * 1024 * 1024
 class RemoteChannels:
     """What `voicegate.channel.ChannelLink` promises, over the link to the media process."""
 
-    def __init__(self, number: int, link: Link, *, is_offered: bool) -> None:
+    def __init__(self, number: int, link: Sender, *, is_offered: bool) -> None:
         self.channels: Final[dict[int, DataChannel]] = {}
         self.is_closed = False
         self.is_offered = is_offered
         self._number = number
         self._link = link
-        self._numbers = itertools.count(_FIRST_NUMBER)
+        self._numbers = itertools.count(FIRST_NUMBER)
         # Also those that are closed: their last messages may still wait.
         self._known: dict[int, DataChannel] = {}
         self._messages: deque[Message] = deque()

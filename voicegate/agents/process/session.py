@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 import structlog
 import trio
 
-from voicegate.agents.process.link import Link
 from voicegate.agents.process.message import (
+    UNCOUNTED,
     AgentFailed,
     AgentReturned,
     CallClosed,
@@ -25,15 +25,20 @@ from voicegate.agents.process.message import (
     MessagesTaken,
     Order,
     OutputCleared,
+    OutputCut,
+    OutputFilled,
     OutputReported,
     RateChosen,
-    ResponseCancelled,
+    ResponseDropped,
     SpeechMarked,
     SpeechPushed,
+    TransferAsked,
     WantsChosen,
     message_size,
 )
+from voicegate.agents.process.sender import Sender
 from voicegate.call import (
+    AgentReport,
     AudioFrame,
     Call,
     ChannelClosed,
@@ -53,6 +58,15 @@ back, as they would without the link."""
 _REPORTS_IN_VAIN: Final = 50
 """Looks at an output that has not changed until it is taken for silent: a second, in which the client's
 report on the last of it can still come."""
+
+_FULL_MS: Final = 40_000
+"""Waiting to be played: the agent is told to send no more, as the queue keeps but a minute."""
+
+_ROOM_MS: Final = 20_000
+"""Waiting at which it may go on."""
+
+FIRST_NUMBER: Final = 65_536
+"""Of channels that agents open, as their streams are only chosen here; above all ids of streams."""
 
 TICKS_PER_SECOND: Final = 48_000
 """Sound is counted in these, of which every sample rate and every RTP clock of ours is a part."""
@@ -75,21 +89,36 @@ class Session:
         number: What the link calls it.
         call: Its owner's.
         link: To the process of the agent.
+        clock_rate: Of RTP, in the call's codec.
+        wants_packets: Whether the client's voice goes to the agent as it came.
+        error: What is raised for a fault of the agent's.
     """
 
-    def __init__(self, number: int, call: Call, link: Link) -> None:
+    def __init__(
+        self,
+        number: int,
+        call: Call,
+        link: Sender,
+        *,
+        clock_rate: int | None = None,
+        wants_packets: bool = False,
+        error: "type[AgentProcessError] | None" = None,
+    ) -> None:
         self.number: Final = number
         self._call = call
         self._link = link
         self._ended = trio.Event()
+        self._error_type = error or AgentProcessError
         self._error: AgentProcessError | None = None
-        self._clock_rate = 48_000 if call.sample_rate == 48_000 else 8000
+        self._wants_packets = wants_packets
+        self._clock_rate = clock_rate or (48_000 if call.sample_rate == 48_000 else 8000)
         # What the agent's end has to know of the output
         self._received = 0
         self._clears = 0
         self._interruptions = 0
         self._reported: OutputReported | None = None
         self._in_vain = 0
+        self._is_full = False
         # Channels by their numbers on the link, and how much the agent has sent on each
         self._channels: dict[int, DataChannel] = {}
         self._numbers: WeakKeyDictionary[DataChannel, int] = WeakKeyDictionary()
@@ -104,17 +133,9 @@ class Session:
 
         Errors: AgentProcessError.
         """
-        self._post(
-            CallOpened(
-                call_id=self._call.id,
-                sample_rate=self._call.sample_rate,
-                metadata=json.dumps(dict(self._call.metadata)),
-                has_channels=self._call.has_channels,
-            )
-        )
-        for channel in self._call.channels.values():
-            self._admit(channel)
-        self._call.listen(_Ear(self, is_encoded=False))
+        self._introduce(is_restart=False)
+        self._hear_earlier()
+        self._call.listen(_Ear(self, is_encoded=self._wants_packets))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._forward_events)
@@ -122,21 +143,64 @@ class Session:
                 await self._ended.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._post(CallClosed())
+            self.post(CallClosed())
             if self._dropped:
                 _log.warning("agent process was behind", call=self._call.id, frames_dropped=self._dropped)
         if self._error is not None:
             raise self._error
 
+    def _hear_earlier(self) -> None:
+        """Pass on what was said while the call waited for an agent."""
+        with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            while not self._wants_packets:
+                frame = self._call.audio_in.receive_nowait()
+                if frame.sample_rate == self._call.sample_rate:
+                    self.hear(frame)
+
+    def restart(self) -> None:
+        """Let an agent have the call that knows nothing of it, as the one before is lost."""
+        self._link.outbox.discard_audio(self.number)
+        self._received = self._clears = self._interruptions = self._unread = 0
+        self._reported, self._is_full = None, False
+        self._channels.clear()
+        self._numbers.clear()
+        self._sent.clear()
+        self._acknowledged.clear()
+        self._introduce(is_restart=True)
+        self._call.listen(_Ear(self, is_encoded=self._wants_packets))
+        self._read.unpark_all()
+
     def end(self, error: str | None = None, note: str = "") -> None:
         """The agent has finished, or failed."""
         if error is not None:
-            self._error = AgentProcessError(error)
+            self._error = self._error_type(error)
             if note:
                 self._error.add_note(note)
         self._ended.set()
 
+    def refuse(self, fault: str) -> None:
+        """The agent asks for what can't be, as its own code could not."""
+        self.end(fault)
+
     # To the agent
+
+    @property
+    def sample_rate(self) -> int:
+        """Of PCM, both ways."""
+        return self._call.sample_rate
+
+    def _introduce(self, *, is_restart: bool) -> None:
+        self.post(
+            CallOpened(
+                call_id=self._call.id,
+                sample_rate=self._call.sample_rate,
+                metadata=json.dumps(dict(self._call.metadata)),
+                has_channels=self._call.has_channels,
+                is_restart=is_restart,
+            )
+        )
+        for channel in self._call.channels.values():
+            self._admit(channel)
 
     def hear(self, frame: AudioFrame | EncodedFrame) -> None:
         """Pass a frame on; what the agent's process is too far behind to read is dropped, oldest first."""
@@ -151,26 +215,29 @@ class Session:
         if report != self._reported:
             self._reported = report
             self._in_vain = 0
-            self._post(report)
+            self.post(report)
+            if (report.queued_ms > (_ROOM_MS if self._is_full else _FULL_MS)) != self._is_full:
+                self._is_full = not self._is_full
+                self.post(OutputFilled(is_full=self._is_full, queued_ms=report.queued_ms))
         for number, sent in self._sent.items():
             acknowledged = sent - self._channels[number].buffered_bytes
             if acknowledged != self._acknowledged.get(number):
                 self._acknowledged[number] = acknowledged
                 self._in_vain = 0
-                self._post(ChannelProgressed(number=number, acknowledged=acknowledged))
+                self.post(ChannelProgressed(number=number, acknowledged=acknowledged))
         return self._in_vain < _REPORTS_IN_VAIN and not self._ended.is_set()
 
     async def _forward_events(self) -> None:
         async for event in self._call.events:
             match event:
                 case ChannelOpened(channel=channel):
-                    self._post(ChannelAnnounced(number=self._admit(channel)))
+                    self.post(ChannelAnnounced(number=self._admit(channel)))
                 case ChannelClosed(channel=channel):
                     self._dismiss(channel)
                 case _:
                     if isinstance(event, Interrupted):
                         self._interruptions += 1
-                    self._post(event)
+                    self.post(event)
             # While the agent's process is behind, events wait in the call, where there is a limit to them.
             await self._link.wait_room()
 
@@ -180,12 +247,13 @@ class Session:
                 channel, data = await self._call.messages.receive()
                 size = message_size(data)
                 self._unread += size
-                self._post(ChannelMessage(number=self._admit(channel), data=data))
+                self.post(ChannelMessage(number=self._admit(channel), data=data))
                 while self._unread > MESSAGE_WINDOW:
                     await self._read.park()
                 await self._link.wait_room()
 
-    def _post(self, message: object) -> None:
+    def post(self, message: object) -> None:
+        """Send the agent something about this call."""
         self._link.post(self.number, message)
 
     # From the agent
@@ -201,7 +269,7 @@ class Session:
         try:
             self._handle(message)
         except UsageError as error:
-            self.end(str(error))
+            self.refuse(str(error))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return  # The client closed it meanwhile.
 
@@ -211,13 +279,11 @@ class Session:
             case SpeechPushed():
                 self._play(message)
             case SpeechMarked(interruptions=interruptions, name=name):
-                if interruptions == self._interruptions:
+                if interruptions in (self._interruptions, UNCOUNTED):
                     output.mark(name)
             case OutputCleared():
-                call.interrupt()
-                self._clears += 1
-                self._received = 0
-            case ResponseCancelled(response_id=response_id):
+                self._clear()
+            case ResponseDropped(response_id=response_id):
                 output.cancel_response(response_id)
             case Order(kind="pause"):
                 output.pause()
@@ -238,6 +304,10 @@ class Session:
                 )
             case HangUpAsked(after=after):
                 call.hangup(after)
+            case TransferAsked(agent=agent):
+                call.transfer(agent)
+            case _ if isinstance(message, AgentReport):
+                call.report(message)
             case AgentReturned():
                 self.end()
             case AgentFailed(error=error, traceback=traceback):
@@ -251,18 +321,26 @@ class Session:
         self._received += speech_ticks(
             speech, sample_rate=self._call.sample_rate, clock_rate=self._clock_rate
         )
-        if interruptions != self._interruptions:
+        if interruptions not in (self._interruptions, UNCOUNTED):
             return  # It crossed with an interruption, which it would have been dropped by.
         if ticks:
             output.send_packet_nowait(data, ticks, response_id=response_id)
         else:
             output.send_nowait(data, response_id=response_id)
 
+    def _clear(self) -> None:
+        heard_ms, dropped_ms = self._call.interrupt()
+        self._clears += 1
+        self._received = 0
+        self.post(OutputCut(heard_ms=heard_ms, dropped_ms=dropped_ms))
+
     # Channels
 
     def _handle_channel(self, message: object) -> None:
         match message:
             case ChannelAsked(channel=asked):
+                if asked.id < FIRST_NUMBER and not asked.is_negotiated:
+                    raise UsageError(f"an agent's channels have numbers from {FIRST_NUMBER} on")
                 channel = self._call.open_channel(
                     asked.label,
                     protocol=asked.protocol,
@@ -293,12 +371,12 @@ class Session:
         if number is None:
             number = self._numbers[channel] = channel.id
             self._channels[number] = channel
-            self._post(ChannelAdmitted(channel=channel.parameters))
+            self.post(ChannelAdmitted(channel=channel.parameters))
         return number
 
     def _dismiss(self, channel: DataChannel) -> None:
         number = self._admit(channel)
-        self._post(ChannelDismissed(number=number))
+        self.post(ChannelDismissed(number=number))
         if self._channels.get(number) is channel:
             del self._channels[number]
             self._sent.pop(number, None)

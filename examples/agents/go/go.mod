@@ -1,0 +1,3 @@
+module example.org/parrot
+
+go 1.19
