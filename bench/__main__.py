@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from bench import barge_in, churn, echo_delay, first_call, handshakes, relay_death
+from bench import barge_in, cascade, churn, echo_delay, first_call, handshakes, misbehaviour, relay_death
 
 app = App(name="bench", help="Measures voicegate, beside a reference in the same run.")
 
@@ -13,7 +13,8 @@ app = App(name="bench", help="Measures voicegate, beside a reference in the same
 @app.default
 def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
     """Measure set-up and mouth-to-ear delay in Chromium, what the server adds to it, handshakes,
-    silences when a relay is killed, how long an interrupted agent is heard, what ten thousand calls leave.
+    silences when a relay is killed, how long an interrupted agent is heard, what bad agents do to others,
+    what voicegate adds to an answer of models, what ten thousand calls leave.
 
     Args:
         runs: Calls from Chromium to each server.
@@ -26,6 +27,8 @@ def run(*, runs: int = 7, calls: int = 20, output: Path | None = None) -> None:
         "handshakes": handshakes.main(),
         "relay_death": relay_death.main(),
         "barge_in": barge_in.main(),
+        "misbehaviour": misbehaviour.main(),
+        "cascade": cascade.main(),
         "churn": churn.main(),
     }
     if output is not None:
