@@ -5,11 +5,16 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 ARGS ?=
 
-.PHONY: serve test lint bench wheel compiled test-compiled constraints clean
+.PHONY: serve demo-speech test lint bench wheel compiled test-compiled constraints clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serve
 	@$(BIN)/voicegate serve $(ARGS)
+
+# A voice that recognises and speaks without any network or model server.
+demo-speech: $(VENV)/.speech
+	@requirements/apt.sh speech
+	@$(BIN)/voicegate serve --agent examples.offline_speech:agent $(ARGS)
 
 test: $(VENV)/.test
 	@requirements/apt.sh
@@ -47,8 +52,11 @@ constraints:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	$(call compile,build,requirements/build.in)
 	$(call compile,serve,--extra bundled-opus pyproject.toml)
-	$(call compile,test,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero pyproject.toml --group test)
-	$(call compile,lint,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero pyproject.toml --group test --group lint)
+	$(call compile,speech,--extra bundled-opus --extra speech pyproject.toml)
+	$(call compile,test,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero \
+	    --extra cascade --extra speech pyproject.toml --group test)
+	$(call compile,lint,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero \
+	    --extra cascade --extra speech pyproject.toml --group test --group lint)
 
 define compile
 	$(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
@@ -74,6 +82,9 @@ endef
 
 $(VENV)/.serve: pyproject.toml requirements/serve.txt requirements/build.txt | $(BIN)/pip
 	$(call install,serve)
+
+$(VENV)/.speech: pyproject.toml requirements/speech.txt requirements/build.txt | $(BIN)/pip
+	$(call install,speech)
 
 $(VENV)/.test: pyproject.toml requirements/test.txt requirements/build.txt | $(BIN)/pip
 	$(call install,test)

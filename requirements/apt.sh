@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs by apt what the tests need and the machine lacks: real browsers, libopus, openssl, network
-# namespaces, compilers for the programs that `voicegate bench relay` runs beside.
+# Installs by apt what the machine lacks. For `speech`, the offline voice. Else for all tests: real browsers,
+# libopus, openssl, network namespaces, compilers and runtimes for programs that are measured beside voicegate or
+# talk to it, and voices.
 set -eu
 missing=""
 need() { # need PACKAGE COMMAND...: PACKAGE is missing when none of the commands is there
@@ -8,16 +9,22 @@ need() { # need PACKAGE COMMAND...: PACKAGE is missing when none of the commands
     for command in "$@"; do command -v "$command" >/dev/null 2>&1 && return; done
     missing="$missing $package"
 }
-need chromium chromium chromium-browser google-chrome
-need firefox-esr firefox-esr firefox
-need openssl openssl
-need iproute2 ip
-need util-linux unshare
-need gcc gcc
-need golang-go go
-[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
-[ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
-ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
+need espeak-ng espeak-ng
+if [ "${1:-}" != speech ]; then
+    need chromium chromium chromium-browser google-chrome
+    need firefox-esr firefox-esr firefox
+    need openssl openssl
+    need iproute2 ip
+    need util-linux unshare
+    need gcc gcc
+    need golang-go go
+    need nodejs node
+    need npm npm
+    need flite flite
+    [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+    [ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
+    ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
+fi
 [ -z "$missing" ] && exit 0
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo

@@ -23,7 +23,20 @@ MODULES = [
     for module in pkgutil.walk_packages(voicegate.__path__, "voicegate.")
     if not module.name.endswith("__main__")
 ]
-CORES = ("wire", "ice", "dtls", "srtp", "rtp", "sctp", "datachannel", "sdp", "audio")
+CORES = (
+    "wire",
+    "ice",
+    "dtls",
+    "srtp",
+    "rtp",
+    "sctp",
+    "datachannel",
+    "realtime",
+    "link",
+    "access",
+    "sdp",
+    "audio",
+)
 DOCUMENTED = tuple(core for core in CORES if core != "wire")
 """`wire` is no protocol; what it cites is in the documents of those that it sorts datagrams for."""
 
@@ -35,6 +48,23 @@ CORE_MODULES = {
     "voicegate.transceiver.media",
     "voicegate.transceiver.resends",
     "voicegate.transceiver.uplink",
+    "voicegate.agents.cascade.chat",
+    "voicegate.agents.cascade.history",
+    "voicegate.agents.cascade.options",
+    "voicegate.agents.cascade.sentence",
+    "voicegate.agents.cascade.stream",
+    "voicegate.agents.cascade.turn",
+    "voicegate.agents.realtime.bridge",
+    "voicegate.agents.realtime.dialect",
+    "voicegate.agents.realtime.history",
+    "voicegate.agents.realtime.names",
+    "voicegate.agents.realtime.options",
+    "voicegate.agents.realtime.request",
+    "voicegate.agents.realtime.voice",
+    "voicegate.agents.realtime.wish",
+    "voicegate.socket_call.hearing",
+    "voicegate.socket_call.playback",
+    "voicegate.agents.link.codec",
     "voicegate.agents.process.layout",
     "voicegate.agents.process.message",
     "voicegate.agents.process.outbox",

@@ -92,4 +92,5 @@ async def main(url: str, say: Path, heard_path: Path, seconds: float) -> None:
     json.dump({"packets": inbound.packetsReceived, "lost": inbound.packetsLost}, sys.stdout)
 
 
-asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))

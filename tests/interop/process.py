@@ -51,5 +51,6 @@ async def _serve(
     config = voicegate.Config(http="127.0.0.1:0", udp=f"{address}:0", set_up=set_up)
     async with trio.open_nursery() as nursery:
         server: voicegate.Server = await nursery.start(partial(voicegate.serve, serve_call, config))
+        server.transceiver.has_api = False
         sys.stdout.write(f"{server.http.port}\n")
         sys.stdout.flush()

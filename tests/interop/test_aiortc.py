@@ -49,6 +49,7 @@ async def test_everything_is_said_and_heard_in_either_role(setup: str, is_agreed
 
     with trio.fail_after(240):
         async with run_server(agent=converse) as server:
+            server.transceiver.has_api = False
             command = [sys.executable, str(SET_UP_CLIENT), f"{server.url}v1/realtime/calls", setup]
             command += [str(AGREED_ID)] if is_agreed else []
             done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)

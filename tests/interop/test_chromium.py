@@ -95,7 +95,7 @@ async def test_the_page_tells_why_a_call_did_not_come_about(tmp_path: Path) -> N
             await second.click("#talk")
             await second.wait_for("voicegate.state === 'ended'")
             text = await second.evaluate("document.body.innerText")
-    assert "slots are taken" in str(text)
+    assert "slots for calls are taken" in str(text)
 
 
 async def test_a_tab_that_is_closed_ends_its_call(tmp_path: Path) -> None:

@@ -169,6 +169,19 @@ def test_a_new_call_on_the_same_addresses_is_routed_by_its_own_ufrag() -> None:
     assert media.address == TWO
 
 
+def test_checks_from_before_and_after_an_ice_restart_reach_the_same_transceiver() -> None:
+    router = connected_router()
+    for generation in (0, 1, 255):
+        request = check(1, generation=generation)
+        out = router.handle_client_datagram(request, ALICE, 1000, now=1.0)
+        assert out == ToTransceiver(from_hop(request), ONE)
+        assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=1.0) == ToTransceiver(
+            from_hop(MEDIA), ONE
+        )
+    assert drops(router) == {}
+    assert count(router, Count.FLOWS) == 1
+
+
 def test_only_a_success_response_confirms_a_flow() -> None:
     router = make_router()
     router.handle_client_datagram(check(1), ALICE, 1000, now=0.0)

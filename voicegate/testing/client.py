@@ -47,7 +47,7 @@ __all__ = ["ClientCore", "ClientState"]
 MAX_EARLY_PACKETS: Final = 50
 """A second of media: what overtakes the server's part of the handshake, or comes before any path."""
 
-_CHANNEL_LABEL: Final = "oai-events"
+_CHANNEL_LABEL: Final = "chat"
 _SPED_MTU: Final = 900
 """Bytes of a DTLS datagram that is to fit into a check, in libwebrtc."""
 _MTU: Final = 1200
@@ -75,6 +75,7 @@ class ClientCore:
         keepalive_interval: Seconds between checks once one was answered.
         has_data: Whether data channels are offered, and one is opened.
         negotiated_id: Its number where both sides know of it; without, the server is asked in-band.
+        channel_label: Its label; what is not ``oai-events`` belongs to the agent.
         has_snap: Whether the offer says the SCTP INIT.
         has_sped: Whether DTLS begins inside the checks.
         dtls_versions: The best first.
@@ -91,6 +92,7 @@ class ClientCore:
         keepalive_interval: float = KEEPALIVE_INTERVAL,
         has_data: bool = False,
         negotiated_id: int | None = None,
+        channel_label: str = _CHANNEL_LABEL,
         has_snap: bool = False,
         has_sped: bool = False,
         dtls_versions: Sequence[ProtocolVersion] = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2),
@@ -115,6 +117,9 @@ class ClientCore:
         self._codec = codec
         self._setup = setup
         self._negotiated_id = negotiated_id
+        self._channel_label = channel_label
+        self._keepalive_interval = keepalive_interval
+        self._is_reached = False
         self._has_snap = has_snap
         self._dtls_versions = dtls_versions
         self._dtls_groups = dtls_groups
@@ -188,6 +193,19 @@ class ClientCore:
         if self._sped is not None and self._is_dtls_client:
             self._dtls.start(now=now)
             self._pump(now)
+
+    def restart_ice(self) -> Credentials:
+        """Return new credentials for the server; they count from `handle_restart` on."""
+        self._local = Credentials(ufrag=self._random(4).hex(), pwd=self._random(16).hex())
+        return self._local
+
+    def handle_restart(self, remote: Credentials, *, now: float) -> None:
+        """Apply the server's new credentials and check anew; all else goes on."""
+        self._remote = remote
+        self._checker = Checker(
+            local=self._local, random=self._random, keepalive_interval=self._keepalive_interval, sped=None
+        )
+        self._checker.start(remote, now=now)
 
     # Input
 
@@ -270,9 +288,9 @@ class ClientCore:
     # Internals: from checks to DTLS
 
     def _handle_check_answer(self, data: bytes, dtls: DtlsConnection, now: float) -> None:
-        was_reached = self._checker.is_reached
         embedded = self._checker.handle_datagram(data, now=now)
-        if self._checker.is_reached and not was_reached:
+        if self._checker.is_reached and not self._is_reached:  # once, whatever is restarted later
+            self._is_reached = True
             self._reach(dtls, now)
         if embedded is not None:
             dtls.handle_datagram(embedded, now=now)
@@ -318,7 +336,7 @@ class ClientCore:
             is_dtls_client=self._is_dtls_client,
             max_message_size=int(value["max-message-size"]),
         )
-        self.channels.open(label=_CHANNEL_LABEL, negotiated_id=self._negotiated_id, now=now)
+        self.channels.open(label=self._channel_label, negotiated_id=self._negotiated_id, now=now)
         if self._has_snap and "sctp-init" in value:
             self._remote_init = b64decode(value["sctp-init"], validate=True)
 

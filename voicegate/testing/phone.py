@@ -158,7 +158,13 @@ class _StreamLine:
 
 @asynccontextmanager
 async def open_phone(
-    server_url: str, core: ClientCore, *, via: Way = "udp", tls: ssl.SSLContext | None = None
+    server_url: str,
+    core: ClientCore,
+    *,
+    via: Way = "udp",
+    tls: ssl.SSLContext | None = None,
+    collection: str = "/v1/realtime/calls",
+    dial: Callable[[str], Awaitable[tuple[str, str]]] | None = None,
 ) -> AsyncIterator[Phone]:
     """Call a server; leaving hangs up on the media path.
 
@@ -168,17 +174,14 @@ async def open_phone(
         via: How media gets to the server: to the first candidate over UDP, or the first over TCP, and there
             with TLS or without.
         tls: Whom to trust with TLS; if not given, as the system does.
+        collection: Where offers are posted, ``/v1/whip`` for one.
+        dial: What else to do with the offer; it returns the answer, and the URL of the call.
 
     Errors: AssertionError with the server's words when it refuses the offer.
     """
-    async with httpx2.AsyncClient(base_url=server_url, trust_env=False) as http:
-        response = await http.post(
-            "/v1/realtime/calls", content=core.offer(), headers={"content-type": "application/sdp"}
-        )
-    if response.status_code != 201:
-        raise AssertionError(f"{response.status_code}: {response.text}")
-    core.handle_answer(response.text, now=trio.current_time())
-    phone = Phone(core, url=str(httpx2.URL(server_url).join(response.headers["location"])))
+    answer, url = await (_post(server_url, collection, core.offer()) if dial is None else dial(core.offer()))
+    core.handle_answer(answer, now=trio.current_time())
+    phone = Phone(core, url=str(httpx2.URL(server_url).join(url)))
     transport = "udp" if via == "udp" else "tcp"
     candidate = next((each for each in core.candidates if each.transport == transport), None)
     if candidate is None:
@@ -193,6 +196,14 @@ async def open_phone(
         finally:
             with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                 await phone.hang_up(line)
+
+
+async def _post(server_url: str, collection: str, offer: str) -> tuple[str, str]:
+    async with httpx2.AsyncClient(base_url=server_url, trust_env=False) as http:
+        response = await http.post(collection, content=offer, headers={"content-type": "application/sdp"})
+    if response.status_code != 201:
+        raise AssertionError(f"{response.status_code}: {response.text}")
+    return response.text, response.headers["location"]
 
 
 @asynccontextmanager

@@ -30,7 +30,6 @@ _AUDIO: Final = AudioParameters(
     direction="sendrecv",
     remote_ssrcs=(),
     extensions=(),
-    telephone_event=None,
     has_rtcp_reduced_size=False,
     packet_time_ms=None,
     red=_RED,

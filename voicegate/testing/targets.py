@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 import google_crc32c
 
+from voicegate.agents.link.codec import AgentCodec, GatewayCodec
 from voicegate.agents.process import message as agent_message
 from voicegate.audio import (
     G711Codec,
@@ -44,15 +45,20 @@ from voicegate.dtls.v13 import message as v13
 from voicegate.dtls.v13.record import ProtectedRecord
 from voicegate.errors import WireError
 from voicegate.ice import IceLiteAgent, Keyring, Message
+from voicegate.link import AgentHello, Frame, GatewayHello, Journal, read_frames
+from voicegate.realtime.live import LiveSession
+from voicegate.realtime.live_config import LiveConfig
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router
 from voicegate.rtp import (
     AudioLevel,
     ExtendedReport,
     ExtensionReader,
     GenericNack,
+    KeyPresses,
     OpusFormat,
     RtpPacket,
     RtpSession,
+    TelephoneEvent,
     TransportFeedback,
     decode_compound,
     encode_compound,
@@ -69,10 +75,11 @@ from voicegate.sctp.cookie import Baker
 from voicegate.sctp.init import Init, decode_init
 from voicegate.sctp.packet import Packet
 from voicegate.sctp.parameter import Parameter, decode_parameters, encode_parameters
-from voicegate.sdp import OfferError, SessionDescription, answer, attribute, offered_data
+from voicegate.sdp import IceFragment, OfferError, SessionDescription, answer, attribute, offered_data
 from voicegate.signalling.fault import RequestRefused
 from voicegate.signalling.offer import read_offer
 from voicegate.srtp import SrtpSession
+from voicegate.testing.agent_target import AGENT_CORES, AGENT_TARGETS
 from voicegate.testing.call_target import local_parameters, run_call
 from voicegate.testing.core_target import (
     keyring,
@@ -85,6 +92,9 @@ from voicegate.testing.core_target import (
 )
 from voicegate.testing.datachannel_target import run_data_channels
 from voicegate.testing.dtls_target import run_dtls
+from voicegate.testing.link_target import read_from_agent, read_from_gateway, run_journal
+from voicegate.testing.live_target import run_key_presses, run_live_session
+from voicegate.testing.realtime_target import REALTIME_CORES, REALTIME_TARGETS
 from voicegate.testing.receive_target import run_uplink
 from voicegate.testing.script import require
 from voicegate.testing.sctp_target import run_sctp
@@ -92,6 +102,7 @@ from voicegate.transceiver.core import CallCore
 from voicegate.transceiver.uplink import Uplink
 from voicegate.wire import PacketKind, Reader, Writer, classify, hop
 from voicegate.wire.framing import LENGTH_BYTES, FrameReader, frame
+from voicegate.wire.json_value import decode_object
 
 __all__ = ["SCRIPTED", "TARGETS", "Target"]
 
@@ -369,11 +380,13 @@ def _exchange_hybrid(exchange: Callable[[bytes], bytes], peer_public: bytes) -> 
 
 def _name(function: Callable[..., object]) -> str:
     """Name what is called after where it is: ``rtp.packet.RtpPacket.decode``."""
-    return f"{function.__module__.removeprefix('voicegate.')}.{function.__qualname__}"
+    owner = getattr(function, "__objclass__", function)  # a method that is compiled names its class instead
+    return f"{owner.__module__.removeprefix('voicegate.')}.{function.__qualname__}"
 
 
 _BINARY: Final[tuple[type[_Binary], ...]] = (
     RtpPacket,
+    TelephoneEvent,
     ClientHello,
     ServerHello,
     Init,
@@ -409,6 +422,7 @@ _PARAMETERS: Final[tuple[type[_Parametric], ...]] = (
 )
 _TEXTUAL: Final[tuple[type[_Textual], ...]] = (
     SessionDescription,
+    IceFragment,
     attribute.Candidate,
     attribute.ExtensionMap,
     attribute.Fingerprint,
@@ -444,8 +458,13 @@ _CORES: Final[Mapping[str, Target]] = {
     _name(ReceiveBuffer): run_receive_buffer,
     _name(Uplink): run_uplink,
     _name(Router): run_router,
+    _name(Journal): run_journal,
     _name(SctpAssociation): run_sctp,
     _name(DataChannels): run_data_channels,
+    **REALTIME_CORES,
+    **AGENT_CORES,
+    _name(LiveSession): run_live_session,
+    _name(KeyPresses): run_key_presses,
     _name(CallCore): partial(run_call, has_data=False),
     f"{_name(CallCore)}.data": partial(run_call, has_data=True),
 }
@@ -545,6 +564,19 @@ TARGETS: Final[Mapping[str, Target]] = {
     },
     _name(agent_message.decode): _parser(
         agent_message.decode, lambda received: agent_message.encode(*received), bytes
+    ),
+    _name(AgentCodec.read): read_from_gateway,
+    _name(GatewayCodec.read): read_from_agent,
+    _name(AgentHello.decode): _parser(AgentHello.decode, AgentHello.encode, _text),
+    _name(GatewayHello.decode): _parser(GatewayHello.decode, GatewayHello.encode, _text),
+    _name(read_frames): _parser(
+        lambda data: list(read_frames(data)), lambda frames: b"".join(map(Frame.encode, frames)), bytes
+    ),
+    **REALTIME_TARGETS,
+    **AGENT_TARGETS,
+    _name(LiveConfig.read): _sink(
+        lambda data: LiveConfig.read(decode_object(_text(data))),
+        ok=lambda config: isinstance(config.model, str),
     ),
     _name(answer): _answer,
     _name(read_offer): _read_offer,
