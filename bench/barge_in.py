@@ -7,19 +7,16 @@ where what its speakers would play has fallen silent. All share the wall clock o
 
 import json
 import math
-import os
 import sys
 import tempfile
 import time
 from array import array
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 import trio
 
-import voicegate
-from bench.child import Child, open_child
+from bench.child import Child, open_child, serve_calls
 from tests.harness import make_client
 from voicegate.call import Call, Interrupted, SpeechStopped
 from voicegate.observability import configure_logging
@@ -60,14 +57,7 @@ async def talk(call: Call) -> None:
 
 
 async def serve() -> None:
-    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0", cors_origins=["*"])
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(voicegate.serve, talk, config))
-        print(json.dumps({"url": server.url}), flush=True)
-        stdin = trio.lowlevel.FdStream(os.dup(0))
-        while await stdin.receive_some():
-            pass
-        nursery.cancel_scope.cancel()
+    await serve_calls(talk)
 
 
 async def interruptions(server: Child, times: list[float], trials: int) -> None:

@@ -14,8 +14,7 @@ from functools import partial
 
 import trio
 
-import voicegate
-from bench.child import open_child
+from bench.child import open_child, serve_calls
 from tests.agents.cascade.stub import Stub, open_stub, say
 from tests.harness import make_client
 from voicegate.agents.cascade import CascadeOptions, open_cascade
@@ -54,14 +53,7 @@ async def serve() -> None:
         call.push_event = note  # type: ignore[method-assign]
         await agent(call)
 
-    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0")
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(voicegate.serve, watched, config))
-        print(json.dumps({"url": server.url}), flush=True)
-        stdin = trio.lowlevel.FdStream(os.dup(0))
-        while await stdin.receive_some():
-            pass
-        nursery.cancel_scope.cancel()
+    await serve_calls(watched)
 
 
 def taken_ms(stub: Stub) -> float:

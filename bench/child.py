@@ -1,13 +1,17 @@
 """A bench's server in a process of its own, so that figures are of one or the other."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 
+import voicegate
 from tests.relay.place import Lines
 
 
@@ -43,3 +47,15 @@ async def open_child(module: str) -> AsyncIterator[Child]:
             assert process.stdin is not None
             await process.stdin.aclose()
             await process.wait()
+
+
+async def serve_calls(function: voicegate.Agent | None = None, *, agent: str = "parrot") -> None:
+    """Serve calls on loopback, in the child; say the address, and go on until standard input ends."""
+    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0", agent=agent, cors_origins=["*"])
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(voicegate.serve, function, config, owns_process=True))
+        print(json.dumps({"url": server.url}), flush=True)
+        stdin = trio.lowlevel.FdStream(os.dup(0))
+        while await stdin.receive_some():
+            pass
+        nursery.cancel_scope.cancel()

@@ -24,7 +24,7 @@ from voicegate.agents import echo
 from voicegate.observability import configure_logging
 from voicegate.testing.browser import Page, open_browser
 from voicegate.testing.sound import Sound, correlate, speech_like
-from voicegate.transceiver.core import Phase
+from voicegate.transceiver.event import Phase
 
 __all__ = ["main"]
 

@@ -5,20 +5,17 @@ has an agent that behaves as told, the others say back what they hear, sample by
 was is what the server itself reports, by bucket: half a millisecond, one, two, three, five.
 """
 
-import json
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from itertools import count
 
 import httpx2
 import trio
 
-import voicegate
-from bench.child import open_child
+from bench.child import open_child, serve_calls
 from tests.harness import make_client
 from voicegate.call import Call
 from voicegate.observability import configure_logging
@@ -78,14 +75,7 @@ async def agent(call: Call) -> None:
 
 
 async def serve() -> None:
-    config = voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0", agent="bench.misbehaviour:agent")
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(voicegate.serve, config=config, owns_process=True))
-        print(json.dumps({"url": server.url}), flush=True)
-        stdin = trio.lowlevel.FdStream(os.dup(0))
-        while await stdin.receive_some():
-            pass
-        nursery.cancel_scope.cancel()
+    await serve_calls(agent="bench.misbehaviour:agent")
 
 
 async def measure(behaviour: str, calls: int) -> dict[str, float]:
