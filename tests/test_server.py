@@ -308,6 +308,7 @@ def relay_children() -> list[str]:
 
 def footprint() -> dict[str, object]:
     """What a leak would show in: Trio's tasks, and what each descriptor of the process is."""
+    gc.collect()  # what tests before this one have left lying about
     descriptors = [fd.readlink() if fd.is_symlink() else fd for fd in Path("/proc/self/fd").iterdir()]
     kinds = sorted(str(target).partition(":")[0] for target in descriptors)
     return {"tasks": trio.lowlevel.current_statistics().tasks_living, "descriptors": kinds}

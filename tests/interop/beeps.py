@@ -20,6 +20,8 @@ def beeps() -> sound.Sound:
 
 def are_in(heard: sound.Sound) -> bool:
     """Whether both frequencies stand out by far from those that nobody plays."""
+    if not len(heard.samples):
+        return False
     spectrum = np.abs(np.fft.rfft(heard.samples)) ** 2 / len(heard.samples)
     frequencies = np.fft.rfftfreq(len(heard.samples), 1 / heard.rate)
 
