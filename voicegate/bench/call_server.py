@@ -56,7 +56,7 @@ async def _serve(agent: str) -> None:
         max_pending_calls_per_client=_CALLS,
     )
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, None, config))
+        server = await nursery.start(partial(serve, None, config, owns_process=True))
         facts = {"port": server.http.port, "relay": server.relay.pids, "hop": find_hop(server)}
         print(json.dumps(facts), flush=True)  # noqa: T201 - the protocol of `voicegate.bench.program`
         async with trio.lowlevel.FdStream(os.dup(0)) as lines:

@@ -28,7 +28,7 @@ async def _serve(uplink: str) -> None:
         uplink=uplink,  # type: ignore[arg-type] # checked by the class
     )
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, None, config))
+        server = await nursery.start(partial(serve, None, config, owns_process=True))
         print(json.dumps({"port": server.http.port}), flush=True)  # noqa: T201 - protocol of `bench.program`
         async with trio.lowlevel.FdStream(os.dup(0)) as lines:
             async for _ in lines:
