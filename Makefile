@@ -33,9 +33,10 @@ bench: $(VENV)/.test
 # A wheel for this machine, with what each packet passes through compiled (docs/adr/0020).
 wheel: $(VENV)/.lint
 	@requirements/apt.sh
-	@rm -rf dist
+	@rm -rf dist build/source && mkdir -p build/source
+	@cp -r voicegate pyproject.toml README.md LICENSE build/source  # mypyc leaves its libraries beside the sources
 	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
-	    --wheel-dir dist .
+	    --wheel-dir dist build/source
 
 # The checkout as it is with that wheel installed: run tests and benches in build/compiled to have them of it.
 compiled: wheel
