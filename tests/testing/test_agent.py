@@ -473,6 +473,23 @@ async def test_an_agent_does_not_hear_what_the_one_before_it_asked_for(autojump_
     assert [type(event) for event in events] == [Connected]
 
 
+async def test_what_an_agent_left_paused_is_said_before_the_next_one_begins(
+    autojump_clock: MockClock,
+) -> None:
+    async def first(call: Call) -> None:
+        call.audio_out.pause()
+        call.audio_out.send_nowait(tone(440, 1.0).pcm)
+        call.transfer(second)
+
+    async def second(call: Call) -> None:
+        await call.say(tone(880, 1.0).pcm)
+
+    async with open_call(first) as caller:
+        heard = Sound.from_pcm(await caller.hear(), rate=caller.rate)
+    assert heard.cut(0.1, 0.9).dominant_frequency() == pytest.approx(440, abs=10)
+    assert heard.cut(1.2, 1.9).dominant_frequency() == pytest.approx(880, abs=10)
+
+
 async def test_a_call_cannot_be_given_to_nobody(autojump_clock: MockClock) -> None:
     async def agent(call: Call) -> None:
         call.transfer("nobody")

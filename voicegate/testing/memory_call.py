@@ -182,6 +182,7 @@ class MemoryCall:
                     self.end(EndCause.AGENT_FAILED, ", ".join(map(repr, failures.exceptions)))
             agent, self._next_agent = self._next_agent, None
             if agent is not None:
+                self._control.resume()
                 await self._call.audio_out.drain()
                 self._call.close()
                 self._conversation.release_agent(now=trio.current_time())
