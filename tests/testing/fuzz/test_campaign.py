@@ -1,6 +1,8 @@
 """Whole campaigns, on targets with something wrong in them; each in a process, as always."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,12 @@ def test_a_target_that_is_none_is_refused_with_what_was_meant(wanted: str, meant
         select(wanted, TARGETS)
     assert ("did you mean" in str(caught.value)) == (meant is not None)
     assert (meant or "--list") in str(caught.value)
+
+
+def test_what_is_fuzzed_is_imported_after_the_fuzzer_has_begun_to_look() -> None:
+    source = "import sys, voicegate.testing.fuzz.worker; print(*(m for m in sys.modules if 'voicegate' in m))"
+    imported = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert {name.split(".")[1] for name in imported.stdout.split() if "." in name} == {"errors", "testing"}
 
 
 @pytest.mark.slow
