@@ -1,46 +1,83 @@
 """The directory of a single process."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import attrs
 import trio
 
-from voicegate.directory.base import FLOW_ROW_SECONDS, Address, Snapshot
+from voicegate.directory.base import FLOW_ROW_SECONDS, RelayLease, Snapshot, TransceiverLease, differs
+from voicegate.directory.board import Board
+from voicegate.observability import Metrics
 
-__all__ = ["FLOW_ROW_LIMIT", "MemoryDirectory"]
+__all__ = ["FLOW_ROW_LIMIT", "MemoryDirectory", "random_id", "report_listed"]
 
 FLOW_ROW_LIMIT: Final = 262_144
 """Flow rows kept, in some 60 MB: the flows of four workers. Beyond it the oldest go first."""
+
+_CLUSTER_SHIFT: Final = 20
+"""The cluster is in the high 12 of an id's 32 bits."""
 
 
 class MemoryDirectory:
     """A directory that lives and dies with this process."""
 
     def __init__(self) -> None:
-        self._snapshot: Snapshot = MappingProxyType({})
-        self._changed = trio.Event()
+        self._snapshot = Snapshot()
+        self._board = Board(self.snapshot)
+        self._claimed: set[int] = set()
         # Transceiver id and the time of expiry, in the order of that time.
         self._flows: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
-    def register(self, transceiver_id: int, address: Address) -> None:
-        """Announce that a transceiver serves at this address."""
-        if self._snapshot.get(transceiver_id) != address:
-            self._publish({**self._snapshot, transceiver_id: address})
+    async def claim(self, cluster: int) -> int:
+        """Return a transceiver id that nobody has."""
+        await trio.lowlevel.checkpoint()
+        while (made_up := random_id(cluster)) in self._claimed:
+            pass
+        self._claimed.add(made_up)
+        return made_up
+
+    def register(self, transceiver_id: int, lease: TransceiverLease) -> None:
+        """Announce a transceiver, or what has changed about it."""
+        listed = self.snapshot().transceivers
+        before = listed.get(transceiver_id)
+        if before != lease:
+            self._list_transceivers({**listed, transceiver_id: lease}, is_news=differs(before, lease))
 
     def unregister(self, transceiver_id: int) -> None:
         """Take a transceiver off; nothing happens when it isn't there."""
-        if transceiver_id in self._snapshot:
-            self._publish({id_: address for id_, address in self._snapshot.items() if id_ != transceiver_id})
+        self._claimed.discard(transceiver_id)
+        left = dict(self.snapshot().transceivers)
+        if left.pop(transceiver_id, None) is not None:
+            self._list_transceivers(left, is_news=True)
 
-    def transceivers(self) -> Snapshot:
+    def register_relay(self, name: str, lease: RelayLease) -> None:
+        """Announce a relay, or what has changed about it."""
+        listed = self.snapshot().relays
+        if listed.get(name) != lease:
+            self._list_relays({**listed, name: lease})
+
+    def unregister_relay(self, name: str) -> None:
+        """Take a relay off; nothing happens when it isn't there."""
+        left = dict(self.snapshot().relays)
+        if left.pop(name, None) is not None:
+            self._list_relays(left)
+
+    def snapshot(self) -> Snapshot:
         """Return the present snapshot."""
         return self._snapshot
 
     def watch(self) -> trio.abc.ReceiveChannel[Snapshot]:
         """Open a channel of snapshots, which never ends by itself."""
-        return _Watch(self)
+        return self._board.watch()
+
+    @property
+    def conflicts(self) -> frozenset[int]:
+        """Return none: there is nobody else."""
+        return frozenset()
 
     def write_flows(self, rows: Mapping[bytes, int | None]) -> None:
         """Note the transceiver ids that flows lead to, by the keys of their clients; None deletes a row."""
@@ -61,39 +98,26 @@ class MemoryDirectory:
         rows = ((key, self._flows.get(key)) for key in keys)
         return {key: row[0] for key, row in rows if row is not None and row[1] > now}
 
-    async def wait_changed(self) -> None:
-        """Wait for the next snapshot."""
-        await self._changed.wait()
+    def report(self, metrics: Metrics) -> None:
+        """Add what there is to say to a scrape."""
+        report_listed(metrics, self.snapshot())
 
-    def wake(self) -> None:
-        """Let everybody who waits for a change look again."""
-        self._changed.set()
-        self._changed = trio.Event()
+    def _list_transceivers(self, transceivers: dict[int, TransceiverLease], *, is_news: bool) -> None:
+        self._snapshot = attrs.evolve(self._snapshot, transceivers=MappingProxyType(transceivers))
+        if is_news:
+            self._board.tell_news()
 
-    def _publish(self, transceivers: dict[int, Address]) -> None:
-        self._snapshot = MappingProxyType(transceivers)
-        self.wake()
+    def _list_relays(self, relays: dict[str, RelayLease]) -> None:
+        self._snapshot = attrs.evolve(self._snapshot, relays=MappingProxyType(relays))
+        self._board.tell_news()
 
 
-class _Watch(trio.abc.ReceiveChannel[Snapshot]):
-    """What one watcher has seen. The directory doesn't know it, so one that is given up leaves nothing."""
+def random_id(cluster: int) -> int:
+    """Make up a transceiver id."""
+    return cluster << _CLUSTER_SHIFT | int.from_bytes(os.urandom(3), "big") >> 4
 
-    def __init__(self, directory: MemoryDirectory) -> None:
-        self._directory = directory
-        self._seen: Snapshot | None = None
-        self._is_closed = False
 
-    async def receive(self) -> Snapshot:
-        await trio.lowlevel.checkpoint()
-        while not self._is_closed:
-            snapshot = self._directory.transceivers()
-            if snapshot is not self._seen:
-                self._seen = snapshot
-                return snapshot
-            await self._directory.wait_changed()
-        raise trio.ClosedResourceError
-
-    async def aclose(self) -> None:
-        self._is_closed = True
-        self._directory.wake()
-        await trio.lowlevel.checkpoint()
+def report_listed(metrics: Metrics, snapshot: Snapshot) -> None:
+    """Add how many there are to a scrape."""
+    metrics.gauge("directory_transceivers", "Transceivers that are listed", len(snapshot.transceivers))
+    metrics.gauge("directory_relays", "Relays that are listed", len(snapshot.relays))
