@@ -16,11 +16,10 @@ from voicegate.relay.flows import (
     Client,
     FlowTable,
 )
-from voicegate.wire.path import Address, address_bytes
+from voicegate.wire.path import address_bytes
 
-ONE: Final = ("10.0.0.1", 9000)
-TWO: Final = ("10.0.0.2", 9000)
-THREE: Final = ("10.0.0.3", 9000)
+ONE, TWO, THREE = 1, 2, 3
+"""Transceiver ids."""
 ALICE: Final = (address_bytes("192.0.2.1"), 1000, False)
 
 
@@ -34,7 +33,7 @@ def confirmed_table() -> FlowTable:
     return table
 
 
-def route(table: FlowTable, clients: Sequence[Client], *, now: float) -> list[Address | None]:
+def route(table: FlowTable, clients: Sequence[Client], *, now: float) -> list[int | None]:
     """Look up a batch, the way the data path does."""
     words = np.frombuffer(b"".join(host for host, _, _ in clients), np.uint64).reshape(-1, 2)
     tail = np.array([port | is_stream << 16 for _, port, is_stream in clients], np.uint32)
@@ -238,7 +237,7 @@ def test_a_batch_keeps_confirmed_flows_alive_and_others_not() -> None:
     assert route(table, [ALICE, BOB], now=2 * CONFIRMED_LIFETIME) == [ONE, None]
 
 
-def test_a_number_stays_a_transceivers_until_its_address_is_given_up() -> None:
+def test_a_number_stays_a_transceivers_until_it_is_gone() -> None:
     table = confirmed_table()
     table.open(BOB, TWO, now=0.0)
     assert [table.destination(1), table.destination(2)] == [ONE, TWO]
@@ -455,8 +454,8 @@ class FlowTableMachine(RuleBasedStateMachine):
         super().__init__()
         self.table = FlowTable(flow_limit=5, source_limit=3)
         self.now = 0.0
-        self.granted: dict[Client, set[tuple[str, int]]] = {}
-        self.confirmed: dict[Client, tuple[str, int]] = {}
+        self.granted: dict[Client, set[int]] = {}
+        self.confirmed: dict[Client, int] = {}
 
     @rule(seconds=st.floats(0, 80))
     def time_passes(self, seconds: float) -> None:
@@ -465,7 +464,7 @@ class FlowTableMachine(RuleBasedStateMachine):
         self._forget_ended()
 
     @rule(client=clients, transceiver=transceivers)
-    def check_arrives(self, client: Client, transceiver: tuple[str, int]) -> None:
+    def check_arrives(self, client: Client, transceiver: int) -> None:
         before = self.table.lookup(client, now=self.now)
         if self.table.open(client, transceiver, now=self.now):
             self.granted.setdefault(client, set()).add(transceiver)
@@ -475,13 +474,13 @@ class FlowTableMachine(RuleBasedStateMachine):
             assert before is None
 
     @rule(client=clients, transceiver=transceivers)
-    def transceiver_answers(self, client: Client, transceiver: tuple[str, int]) -> None:
+    def transceiver_answers(self, client: Client, transceiver: int) -> None:
         self.table.confirm(client, transceiver, now=self.now)
         if self.table.lookup(client, now=self.now) == transceiver:
             self.confirmed[client] = transceiver
 
     @rule(client=clients, transceiver=transceivers)
-    def transceiver_lets_go(self, client: Client, transceiver: tuple[str, int]) -> None:
+    def transceiver_lets_go(self, client: Client, transceiver: int) -> None:
         self.table.drop(client, transceiver)
         assert self.table.lookup(client, now=self.now) != transceiver
         if self.confirmed.get(client) == transceiver:
@@ -489,14 +488,14 @@ class FlowTableMachine(RuleBasedStateMachine):
         self._forget_ended()
 
     @rule(client=clients, transceiver=transceivers, to=transceivers)
-    def session_moves(self, client: Client, transceiver: tuple[str, int], to: tuple[str, int]) -> None:
+    def session_moves(self, client: Client, transceiver: int, to: int) -> None:
         if self.table.move(client, transceiver, to=to):
             self.granted[client].add(to)
             if client in self.confirmed:
                 self.confirmed[client] = to
 
     @rule(kept=st.sets(transceivers))
-    def list_changes(self, kept: set[tuple[str, int]]) -> None:
+    def list_changes(self, kept: set[int]) -> None:
         self.table.retain(kept)
         self.confirmed = {client: to for client, to in self.confirmed.items() if to in kept}
         self._forget_ended()
@@ -539,10 +538,10 @@ TestFlowTableMachine.settings = settings(
 
 @attrs.define(kw_only=True)
 class ModelFlow:
-    transceiver: Address
+    transceiver: int
     last_seen: float
     is_confirmed: bool = False
-    challenger: Address | None = None
+    challenger: int | None = None
 
 
 class ModelMachine(RuleBasedStateMachine):
@@ -556,7 +555,7 @@ class ModelMachine(RuleBasedStateMachine):
         self.table = FlowTable(flow_limit=5, source_limit=3)
         self.now = 0.0
         self.flows: dict[Client, ModelFlow] = {}
-        self.directory: dict[Client, Address] = {}
+        self.directory: dict[Client, int] = {}
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -588,7 +587,7 @@ class ModelMachine(RuleBasedStateMachine):
         self._note([client])
 
     @rule(client=clients, transceiver=transceivers)
-    def check_arrives(self, client: Client, transceiver: Address) -> None:
+    def check_arrives(self, client: Client, transceiver: int) -> None:
         flow = self.flows.get(client)
         has_room = flow is not None or self._has_room(client)
         assert self.table.open(client, transceiver, now=self.now) is has_room
@@ -600,7 +599,7 @@ class ModelMachine(RuleBasedStateMachine):
             flow.challenger = transceiver
 
     @rule(client=clients, transceiver=transceivers)
-    def transceiver_answers(self, client: Client, transceiver: Address) -> None:
+    def transceiver_answers(self, client: Client, transceiver: int) -> None:
         self.table.confirm(client, transceiver, now=self.now)
         flow = self.flows.get(client)
         if flow is None or transceiver not in (flow.transceiver, flow.challenger):
@@ -610,7 +609,7 @@ class ModelMachine(RuleBasedStateMachine):
         flow.is_confirmed, flow.last_seen = True, self.now
 
     @rule(client=clients, transceiver=transceivers)
-    def directory_answers(self, client: Client, transceiver: Address) -> None:
+    def directory_answers(self, client: Client, transceiver: int) -> None:
         waiting = len(self.table._to_delete)
         has_room = self._has_room(client) and len(self.flows) + waiting < 5
         is_there = client in self.flows
@@ -620,7 +619,7 @@ class ModelMachine(RuleBasedStateMachine):
             self.flows[client] = ModelFlow(transceiver=transceiver, last_seen=self.now, is_confirmed=True)
 
     @rule(client=clients, transceiver=transceivers, to=transceivers)
-    def session_moves(self, client: Client, transceiver: Address, to: Address) -> None:
+    def session_moves(self, client: Client, transceiver: int, to: int) -> None:
         flow = self.flows.get(client)
         moves = flow is not None and flow.transceiver == transceiver
         assert self.table.move(client, transceiver, to=to) is moves
@@ -630,11 +629,11 @@ class ModelMachine(RuleBasedStateMachine):
                 flow.challenger = None
 
     @rule(client=clients, transceiver=transceivers)
-    def transceiver_lets_go(self, client: Client, transceiver: Address) -> None:
+    def transceiver_lets_go(self, client: Client, transceiver: int) -> None:
         assert self.table.drop(client, transceiver) is self._drop(client, transceiver)
 
     @rule(kept=st.sets(transceivers))
-    def list_changes(self, kept: set[Address]) -> None:
+    def list_changes(self, kept: set[int]) -> None:
         self.table.retain(kept)
         for client, flow in list(self.flows.items()):
             for address in (flow.challenger, flow.transceiver):
@@ -679,7 +678,7 @@ class ModelMachine(RuleBasedStateMachine):
         same = sum(source(other[0]) == source(client[0]) for other in self.flows)
         return len(self.flows) < 5 and same < 3
 
-    def _drop(self, client: Client, transceiver: Address) -> bool:
+    def _drop(self, client: Client, transceiver: int) -> bool:
         flow = self.flows.get(client)
         if flow is None or transceiver not in (flow.transceiver, flow.challenger):
             return False

@@ -2,6 +2,7 @@ import hashlib
 from typing import Final
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,10 +18,11 @@ from voicegate.relay.flows import FlowTable
 from voicegate.relay.router import MAX_CLIENT_DATAGRAM, Router, ToClient, ToTransceiver, canonical
 from voicegate.testing.link import Link
 from voicegate.wire import PacketKind, Path, classify, hop
-from voicegate.wire.path import address_bytes
+from voicegate.wire.path import Address, address_bytes
 
 ONE: Final = ("10.0.0.1", 9000)
 TWO: Final = ("10.0.0.2", 9000)
+NINE: Final = ("10.0.0.9", 9000)
 BOB: Final = address_bytes("2001:db8::b")
 
 
@@ -252,23 +254,114 @@ def test_a_flow_is_not_moved_to_nowhere(payload: bytes) -> None:
     assert drops(router) == {"unknown_transceiver": 1}
 
 
+def media_goes_to(router: Router, *, host: bytes = ALICE, port: int = 1000) -> Address | None:
+    """Tell where a client's media goes, and see that a batch would take it there too."""
+    out = router.handle_client_datagram(MEDIA, host, port, now=0.0)
+    high, low = (np.array([word], np.uint64) for word in np.frombuffer(host, np.uint64))
+    (number,) = router.flows.route(high, low, np.array([port], np.uint32), now=0.0).tolist()
+    assert (out and out.address) == (None if number < 0 else router.destination(number))
+    return out and out.address
+
+
 def test_nothing_is_sent_to_a_transceiver_that_is_not_listed_any_more() -> None:
     router = connected_router()
-    router.set_transceivers({1: ("10.0.0.9", 9000), 2: TWO})
-    assert not router.is_transceiver(ONE)
-    assert router.is_transceiver(("10.0.0.9", 9000))
+    # Not even if somebody else is now where it was.
+    router.set_transceivers({3: ONE, 2: TWO})
     assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0) is None
+    router.set_transceivers({2: TWO})
+    assert not router.is_transceiver(ONE)
     assert router.handle_hop_datagram(from_hop(MEDIA), ONE, now=0.0) is None
-    assert drops(router) == {"no_flow": 1, "foreign_hop_source": 1}
-    out = router.handle_client_datagram(check(1), ALICE, 1000, now=0.0)
-    assert out is not None
-    assert out.address == ("10.0.0.9", 9000)
+    assert router.handle_client_datagram(check(1), ALICE, 1000, now=0.0) is None
+    assert drops(router) == {"no_flow": 1, "foreign_hop_source": 1, "unknown_transceiver": 1}
 
 
-def test_checks_made_with_the_previous_secret_still_work() -> None:
-    router = Router(keyring=Keyring([hashlib.sha256(b"new").digest(), SECRET]), now=0.0)
+def test_flows_follow_a_transceiver_that_moves() -> None:
+    router = connected_router()
+    assert router.rows(now=0.0, limit=9) == [((ALICE, 1000, False), 1)]
+    router.set_transceivers({1: NINE, 2: TWO})
+    assert media_goes_to(router) == NINE
+    assert router.handle_hop_datagram(from_hop(MEDIA), NINE, now=0.0) is not None
+    assert router.handle_hop_datagram(from_hop(MEDIA), ONE, now=0.0) is None
+    assert drops(router) == {"foreign_hop_source": 1}
+    # The directory has nothing to learn.
+    assert router.rows(now=0.0, limit=9) == []
+    router.handle_hop_datagram(from_hop(b"", type_=hop.HopType.FLOW_GONE), NINE, now=0.0)
+    assert count(router, Count.FLOWS) == 0
+
+
+def test_flows_follow_transceivers_that_swap_their_addresses() -> None:
+    router = connected_router()
+    router.handle_client_datagram(check(2), BOB, 7, now=0.0)
+    router.set_transceivers({1: TWO, 2: ONE})
+    assert (media_goes_to(router), media_goes_to(router, host=BOB, port=7)) == (TWO, ONE)
+
+
+def test_a_flow_is_its_transceivers_where_one_that_is_gone_is_still_listed_at_the_same_address() -> None:
+    for both in ({9: ONE, 1: ONE}, {1: ONE, 9: ONE}):
+        router = make_router()
+        router.set_transceivers(both)
+        request = check(1)
+        router.handle_client_datagram(request, ALICE, 1000, now=0.0)
+        router.handle_hop_datagram(from_hop(success(request)), ONE, now=0.0)
+        assert router.rows(now=0.0, limit=9) == [((ALICE, 1000, False), 1)]
+        router.set_transceivers({1: ONE})
+        assert media_goes_to(router) == ONE
+        router.handle_hop_datagram(from_hop(b"", type_=hop.HopType.FLOW_GONE), ONE, now=0.0)
+        assert media_goes_to(router) is None
+
+
+def test_a_challenger_that_moves_may_still_answer() -> None:
+    router = connected_router()
+    request = check(2, session_id=b"session2")
+    router.handle_client_datagram(request, ALICE, 1000, now=0.0)
+    router.set_transceivers({1: ONE, 2: NINE})
+    assert media_goes_to(router) == ONE
+    router.handle_hop_datagram(from_hop(success(request)), NINE, now=0.0)
+    assert media_goes_to(router) == NINE
+
+
+@given(changes=st.lists(st.dictionaries(st.integers(0, 3), st.sampled_from([ONE, TWO, NINE])), max_size=6))
+def test_whatever_the_list_becomes_media_goes_to_the_present_address_of_its_transceiver(
+    changes: list[dict[int, Address]],
+) -> None:
+    router = Router(keyring=Keyring([SECRET]), now=0.0, flows=FlowTable(flow_limit=10, source_limit=10))
+    router.set_transceivers(dict.fromkeys(range(4), ONE))
+    for id_ in range(4):
+        router.handle_client_datagram(check(id_), ALICE, 1000 + id_, now=0.0)
+    left = set(range(4))
+    for listed in changes:
+        router.set_transceivers(listed)
+        left &= set(listed)
+        for id_ in range(4):
+            assert media_goes_to(router, port=1000 + id_) == (listed[id_] if id_ in left else None)
+
+
+NEW_SECRET: Final = hashlib.sha256(b"new").digest()
+
+
+@pytest.mark.parametrize("order", [[NEW_SECRET, SECRET], [SECRET, NEW_SECRET]])
+@pytest.mark.parametrize("minted_with", [SECRET, NEW_SECRET])
+def test_while_a_secret_is_exchanged_calls_of_either_are_taken_by_relays_in_either_state(
+    order: list[bytes], minted_with: bytes
+) -> None:
+    router = Router(keyring=Keyring(order), now=0.0)
     router.set_transceivers({1: ONE})
-    assert router.handle_client_datagram(check(), ALICE, 1000, now=0.0) is not None
+    credentials = Keyring([minted_with]).mint(Route(1, b"session1", 0))
+    request = binding_request(
+        transaction_id=b"transaction!",
+        username=f"{credentials.ufrag}:client",
+        key=credentials.pwd.encode(),
+        priority=1,
+    )
+    assert router.handle_client_datagram(request, ALICE, 1000, now=0.0) is not None
+    assert media_goes_to(router) == ONE
+
+
+def test_a_relay_that_has_only_one_of_two_secrets_counts_the_calls_of_the_other() -> None:
+    router = Router(keyring=Keyring([NEW_SECRET]), now=0.0)
+    router.set_transceivers({1: ONE})
+    assert router.handle_client_datagram(check(), ALICE, 1000, now=0.0) is None
+    assert drops(router) == {"foreign_ufrag": 1}
 
 
 def test_silence_ends_a_flow() -> None:
@@ -425,8 +518,11 @@ def test_a_row_that_leads_to_nobody_listed_opens_nothing_and_is_not_asked_for_at
     router.handle_found((ALICE, 1000, False), poison, now=0.0)
     assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.1) is None
     assert router.recovery.poll_lookups(now=0.1) == []
-    assert drops(router) == {"no_flow": 2, "unknown_transceiver": 1}
-    assert count(router, Count.FLOWS) == 0
+    assert drops(router) == {"no_flow": 2}
+    assert (count(router, Count.FLOWS), count(router, Count.LOOKUPS_UNLISTED)) == (0, 1)
+    # The client's next check needs no directory.
+    router.handle_client_datagram(check(2), ALICE, 1000, now=0.2)
+    assert media_goes_to(router) == TWO
 
 
 def test_a_row_never_overrules_a_flow_that_is_there() -> None:
@@ -449,13 +545,50 @@ def test_a_row_that_leads_to_the_wrong_transceiver_is_corrected_by_the_next_answ
     media = router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.3)
     assert media is not None
     assert media.address == TWO
+    assert count(router, Count.FLOWS_DISOWNED) == 0
 
 
-def test_or_by_the_transceiver_that_it_leads_to() -> None:
+def test_or_by_the_transceiver_that_it_leads_to_and_is_then_deleted_before_it_is_asked_for_again() -> None:
     router = make_router()
-    router.handle_found((ALICE, 1000, False), 1, now=0.0)
+    client = (ALICE, 1000, False)
+    router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.0)
+    assert router.recovery.poll_lookups(now=0.0) == [client]
+    router.handle_found(client, 1, now=0.0)
+    # Nobody but the transceiver that the row named gets anything, and only until it says that it is not its.
+    assert media_goes_to(router) == ONE
     router.handle_hop_datagram(from_hop(b"", type_=hop.HopType.FLOW_GONE), ONE, now=0.1)
     assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.2) is None
+    assert router.recovery.poll_lookups(now=0.2) == []
+    assert router.rows(now=0.2, limit=9) == [(client, None)]
+    assert count(router, Count.FLOWS_DISOWNED) == 1
+    router.handle_client_datagram(MEDIA, ALICE, 1000, now=1.2)
+    assert router.recovery.poll_lookups(now=1.2) == [client]
+    router.handle_client_datagram(check(2), ALICE, 1000, now=1.3)
+    assert media_goes_to(router) == TWO
+
+
+def test_a_client_whose_challenger_takes_over_is_not_taken_for_absent() -> None:
+    router = connected_router()
+    router.handle_client_datagram(check(2), ALICE, 1000, now=0.1)
+    router.handle_hop_datagram(from_hop(b"", type_=hop.HopType.FLOW_GONE), ONE, now=0.2)
+    assert media_goes_to(router) == TWO
+    router.set_transceivers({1: ONE})
+    assert router.handle_client_datagram(MEDIA, ALICE, 1000, now=0.3) is None
+    assert router.recovery.poll_lookups(now=0.3) == [(ALICE, 1000, False)]
+
+
+def test_a_row_that_proved_right_is_nobodys_fault_when_its_call_ends() -> None:
+    router = make_router()
+    for port, proof in ((1000, hop.HopType.DATA), (1001, hop.HopType.FLOW_MOVED)):
+        router.handle_found((ALICE, port, False), 1, now=0.0)
+        request = check(1)
+        router.handle_client_datagram(request, ALICE, port, now=0.1)
+        payload = success(request, port=port) if proof == hop.HopType.DATA else (2).to_bytes(4, "big")
+        router.handle_hop_datagram(from_hop(payload, type_=proof, port=port), ONE, now=0.2)
+        owner = ONE if proof == hop.HopType.DATA else TWO
+        gone = from_hop(b"", type_=hop.HopType.FLOW_GONE, port=port)
+        router.handle_hop_datagram(gone, owner, now=0.3)
+    assert (count(router, Count.FLOWS), count(router, Count.FLOWS_DISOWNED)) == (0, 0)
 
 
 def test_rows_for_the_directory_say_where_confirmed_flows_lead_and_when_they_are_gone() -> None:

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import attrs
 import pytest
@@ -13,7 +13,7 @@ from voicegate.datagram import bind
 from voicegate.errors import UsageError
 from voicegate.relay.control import RelayConfig
 from voicegate.relay.counter import Count, DropReason
-from voicegate.relay.slot import open_slots
+from voicegate.relay.slot import Slot, open_slots
 from voicegate.relay.stream import bind_stream
 
 CONFIG = RelayConfig(secrets=[SECRET], public=[("127.0.0.1", 0)], hop=("127.0.0.1", 0))
@@ -149,3 +149,19 @@ def test_what_the_dead_counted_is_not_lost(stack: ExitStack) -> None:
     assert statistics.dropped["garbage"] == 2
     assert statistics.counts["flows"] == 0
     assert slot.counters.get(DropReason.GARBAGE) == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_hop_ports_are_as_given_and_those_that_follow(host: str, stack: ExitStack) -> None:
+    slots: list[Slot] = []
+    while not slots:
+        with closing(bind((host, 0))) as free:
+            first = free.getsockname()[1]
+        with suppress(UsageError):  # somebody has one of them
+            slots = open_slots(attrs.evolve(CONFIG, hop=(host, first), workers=3), stack)
+    assert [slot.hop for slot in slots] == [(host, first + number) for number in range(3)]
+
+
+def test_hop_ports_beyond_the_last_are_a_mistake(stack: ExitStack) -> None:
+    with pytest.raises(UsageError, match="65536"):
+        open_slots(attrs.evolve(CONFIG, hop=("127.0.0.1", 65_535), workers=2), stack)

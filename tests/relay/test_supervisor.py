@@ -90,6 +90,46 @@ async def test_a_change_of_transceivers_reaches_the_workers() -> None:
                 await trio.sleep(0.01)
 
 
+async def test_a_call_goes_on_when_its_transceiver_moves() -> None:
+    with open_peer() as client, open_peer() as before, open_peer() as after:
+        async with open_relay(listing(before)) as relay:
+            hop_address = await connect(client, before, relay.public[0])
+            relay.set_transceivers({1: after.address})
+            while after.is_silent:
+                client.send(MEDIA, relay.public[0])
+                await trio.sleep(0.01)
+            datagram = hop.encode(0, host=client.host, port=client.port, payload=MEDIA)
+            assert await after.receive() == (datagram, hop_address)
+            after.send(datagram, hop_address)
+            assert await client.receive() == (MEDIA, relay.public[0])
+            assert relay.statistics().dropped["no_flow"] == 0
+
+
+async def test_a_hop_socket_of_all_addresses_is_heard_and_answers_from_the_right_one() -> None:
+    with open_peer() as client, open_peer() as one, open_peer("127.0.0.2") as two:
+        config = attrs.evolve(CONFIG, hop=("0.0.0.0", 0), transceivers={1: one.address, 2: two.address})
+        async with open_relay(config) as relay:
+            port = relay.hop[1]
+            assert await connect(client, one, relay.public[0]) == ("127.0.0.1", port)
+            client.send(check(2), relay.public[0])
+            assert (await two.receive())[1] == ("127.0.0.1", port)
+            two.send(hop.encode(0, host=client.host, port=client.port, payload=DTLS), ("127.0.0.1", port))
+            assert await client.receive() == (DTLS, relay.public[0])
+
+
+async def test_a_relay_with_the_wrong_secret_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicegate.relay.supervisor._DIAGNOSIS_INTERVAL", 0.05)
+    monkeypatch.setattr("voicegate.relay.diagnosis._SUSPICIOUS", 2)
+    with open_peer() as client, open_peer() as transceiver, structlog.testing.capture_logs() as logs:
+        async with open_relay(listing(transceiver, secrets=[bytes(32)])) as relay:
+            while not logs:
+                client.send(check(), relay.public[0])
+                await trio.sleep(0.01)
+            assert relay.statistics().counts["flows"] == 0
+    assert {(entry["event"], entry["log_level"]) for entry in logs} == {("relay_checks_foreign", "warning")}
+    assert "another secret" in logs[0]["cause"]
+
+
 async def test_several_workers_share_the_clients_and_answer_from_one_address() -> None:
     with ExitStack() as stack:
         transceiver = stack.enter_context(open_peer())

@@ -17,11 +17,11 @@ import trio
 from voicegate.bench.server import BenchError
 from voicegate.bench.traffic import FlowMemory
 from voicegate.relay.flows import FlowTable
-from voicegate.wire.path import Address, address_bytes
+from voicegate.wire.path import address_bytes
 
 __all__ = ["fill", "measure_memory"]
 
-_TRANSCEIVERS: Final[list[Address]] = [("10.0.0.1", port) for port in range(9000, 9016)]
+_TRANSCEIVERS: Final = 16
 _FIRST_CLIENT: Final = int.from_bytes(address_bytes("100.64.0.0"), "big")
 
 
@@ -45,7 +45,7 @@ def fill(flows: int) -> FlowMemory:
     table = FlowTable(flow_limit=flows, source_limit=flows)
     for flow, host in enumerate(clients):
         client = (host, 1024 + flow % 60_000, False)
-        transceiver = _TRANSCEIVERS[flow % len(_TRANSCEIVERS)]
+        transceiver = flow % _TRANSCEIVERS
         if not table.open(client, transceiver, now=0.0):
             raise BenchError(f"the table has no room for flow {flow}")
         table.confirm(client, transceiver, now=0.0)

@@ -296,7 +296,7 @@ class Datapath:
 
     def _name(self, number: int) -> int:
         """Return where the socket address of a transceiver lies, by its number in the flow table."""
-        address = self._router.flows.destination(number)
+        address = self._router.destination(number)
         entry = self._names.get(address)
         if entry is None:
             name = encode_address(address)

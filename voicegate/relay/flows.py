@@ -1,5 +1,7 @@
 """The flow table: which transceiver the packets of a client go to.
 
+It knows transceivers by id, not by address: one that moves takes its flows along without a step here.
+
 A flow is opened by a verified connectivity check and starts unconfirmed; it is confirmed when the
 transceiver answers that check. A confirmed flow is never overwritten by a check alone: where the check
 leads becomes its challenger, and takes the flow over when it has answered, or when the present transceiver
@@ -27,7 +29,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from voicegate.errors import UsageError
 from voicegate.relay.address_table import AddressTable, Words
-from voicegate.wire.path import Address
 
 __all__ = [
     "FlowTable",
@@ -94,6 +95,8 @@ class FlowTable:
         """Flows ever opened or restored."""
         self.expired = 0
         """Flows ever ended by silence."""
+        self.disowned = 0
+        """Flows ever restored that the transceiver they led to let go of before it answered a check."""
         self._flow_limit = flow_limit
         self._source_limit = source_limit
         rows = flow_limit + 1
@@ -103,6 +106,7 @@ class FlowTable:
         self._destinations[0] = -1
         self._challengers = np.zeros(rows, np.int32)  # numbers; 0 where nobody waits
         self._confirmed = np.zeros(rows, np.bool_)
+        self._hearsay = np.zeros(rows, np.bool_)  # restored, and not confirmed by an answer since
         self._checked_at = np.zeros(rows)  # when a check, or its answer, last prolonged the flow
         self._seen_at = np.zeros(rows)  # when a packet last came, which prolongs confirmed flows only
         self._written_at = np.zeros(rows)  # when the row was last handed out, or never
@@ -112,8 +116,8 @@ class FlowTable:
         self._sources = AddressTable(flow_limit, seed=seed)
         self._source_flows = np.zeros(rows, np.int32)  # by the row of the source
 
-        self._numbers: dict[Address, int] = {}
-        self._addresses: list[Address | None] = [None]
+        self._numbers: dict[int, int] = {}
+        self._ids: list[int | None] = [None]
 
         self._to_write = _Queue(flow_limit, np.int32)
         self._to_delete = _Queue(flow_limit, [("high", np.uint64), ("low", np.uint64), ("tail", np.uint32)])
@@ -123,7 +127,7 @@ class FlowTable:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def lookup(self, client: Client, *, now: float) -> Address | None:
+    def lookup(self, client: Client, *, now: float) -> int | None:
         """Return the transceiver that a packet of this client goes to, and keep a confirmed flow alive.
 
         An unconfirmed flow carries packets too, but they don't prolong it: only its check proved anything.
@@ -132,7 +136,7 @@ class FlowTable:
         if not row:
             return None
         self._seen_at[row] = now
-        return self._addresses[self._destinations.item(row)]
+        return self._ids[self._destinations.item(row)]
 
     def route(
         self, high: Words | int, low: Words, tail: NDArray[np.uint32], *, now: float
@@ -149,21 +153,21 @@ class FlowTable:
         self._seen_at[rows] = now
         return self._destinations[rows]
 
-    def destination(self, number: int) -> Address:
-        """Return the address of a number, which stays the same while the address is listed.
+    def destination(self, number: int) -> int:
+        """Return the transceiver id of a number, which stays the same while the id is retained.
 
         Errors: UsageError when the number is nobody's.
         """
-        address = self._addresses[number] if 0 < number < len(self._addresses) else None
-        if address is None:
+        id_ = self._ids[number] if 0 < number < len(self._ids) else None
+        if id_ is None:
             raise UsageError(f"no transceiver has the number {number}")
-        return address
+        return id_
 
     def is_confirmed(self, client: Client) -> bool:
         """Tell whether the client has a flow on which a transceiver has answered."""
         return bool(self._confirmed[self._find(client)])
 
-    def open(self, client: Client, transceiver: Address, *, now: float) -> bool:
+    def open(self, client: Client, transceiver: int, *, now: float) -> bool:
         """Note that a verified check of this client leads to this transceiver; False for want of room."""
         row = self._find(client)
         if not row:
@@ -176,7 +180,7 @@ class FlowTable:
             self._challengers[row] = number
         return True
 
-    def confirm(self, client: Client, transceiver: Address, *, now: float) -> None:
+    def confirm(self, client: Client, transceiver: int, *, now: float) -> None:
         """Note that this transceiver answered a check of this client."""
         row = self._find(client)
         number = self._numbers.get(transceiver)
@@ -191,9 +195,10 @@ class FlowTable:
         if not self._confirmed.item(row):
             self._confirmed[row] = True
             self._queue(row)
+        self._hearsay[row] = False
         self._checked_at[row] = now
 
-    def restore(self, client: Client, transceiver: Address, *, now: float) -> bool:
+    def restore(self, client: Client, transceiver: int, *, now: float) -> bool:
         """Take a flow from the directory, confirmed as it was; a flow that is there already stays as it is.
 
         Returns:
@@ -207,25 +212,27 @@ class FlowTable:
         row = self._insert(client, transceiver, now)
         if row:
             self._confirmed[row] = True
+            self._hearsay[row] = True
             self._written_at[row] = now
             # Its age is unknown, and a deletion may still be on its way.
             self._queue(row)
         return row != 0
 
-    def move(self, client: Client, transceiver: Address, *, to: Address) -> bool:
+    def move(self, client: Client, transceiver: int, *, to: int) -> bool:
         """Re-point a flow; only the transceiver that it leads to may. False when it doesn't lead there."""
         row = self._find(client)
-        if not row or self._addresses[self._destinations.item(row)] != transceiver:
+        if not row or self._ids[self._destinations.item(row)] != transceiver:
             return False
         number = self._number(to)
         self._destinations[row] = number
+        self._hearsay[row] = False
         if self._challengers.item(row) == number:
             self._challengers[row] = 0
         if self._confirmed.item(row):
             self._queue(row)
         return True
 
-    def drop(self, client: Client, transceiver: Address) -> bool:
+    def drop(self, client: Client, transceiver: int) -> bool:
         """Take this transceiver off a flow, which ends unless a challenger waits.
 
         Returns:
@@ -240,22 +247,23 @@ class FlowTable:
             return True
         if self._destinations.item(row) != number:
             return False
+        self.disowned += self._hearsay.item(row)
         self._release(np.array([row]))
         return True
 
-    def retain(self, transceivers: Container[Address]) -> None:
-        """Take all transceivers but these off their flows: an address given up may be anybody's next."""
-        gone = {address: number for address, number in self._numbers.items() if address not in transceivers}
+    def retain(self, transceivers: Container[int]) -> None:
+        """Take all transceivers but these off their flows: whoever comes next is somebody else."""
+        gone = {id_: number for id_, number in self._numbers.items() if id_ not in transceivers}
         if not gone:
             return
-        is_gone = np.zeros(len(self._addresses), np.bool_)
+        is_gone = np.zeros(len(self._ids), np.bool_)
         is_gone[list(gone.values())] = True
         challengers = self._challengers[: self._clients.end]
         challengers[is_gone[challengers]] = 0
         self._release(is_gone[self._destinations[1 : self._clients.end]].nonzero()[0] + 1)
-        for address, number in gone.items():
-            del self._numbers[address]
-            self._addresses[number] = None
+        for id_, number in gone.items():
+            del self._numbers[id_]
+            self._ids[number] = None
 
     def expire(self, now: float) -> None:
         """End flows that have been silent for too long, as far as one look at a part of the table goes."""
@@ -271,14 +279,14 @@ class FlowTable:
         self._end(silent)
         self.expired += len(silent)
 
-    def poll_rows(self, *, now: float, limit: int) -> list[tuple[Client, Address | None]]:
+    def poll_rows(self, *, now: float, limit: int) -> list[tuple[Client, int | None]]:
         """Return what to tell the directory now, at most ``limit`` rows: a flow's transceiver, or None.
 
         Told are flows confirmed or moved, those in use whose row is due for renewal, and with None the end of
         those that were told before, unless by silence. It is not all told at once: call it again, some twenty
         times a second.
         """
-        rows: list[tuple[Client, Address | None]] = [
+        rows: list[tuple[Client, int | None]] = [
             (_client(*key), None) for key in self._to_delete.pop(limit).tolist()
         ]
         # Deletions first: so a client's new row comes after the end of its old one, and since only rows that
@@ -289,10 +297,10 @@ class FlowTable:
         rows += self._write(self._due_for_renewal(limit - len(rows), now), now)
         return rows
 
-    def _write(self, rows: NDArray[np.intp], now: float) -> list[tuple[Client, Address | None]]:
+    def _write(self, rows: NDArray[np.intp], now: float) -> list[tuple[Client, int | None]]:
         self._written_at[rows] = now
         return [
-            (_client(*self._clients.key(row)), self._addresses[number])
+            (_client(*self._clients.key(row)), self._ids[number])
             for row, number in zip(rows.tolist(), self._destinations[rows].tolist(), strict=True)
         ]
 
@@ -335,6 +343,7 @@ class FlowTable:
         self._challengers[rows] = 0
         self._checked_at[rows] = np.maximum(self._checked_at[rows], self._seen_at[rows])
         self._confirmed[rows] = False
+        self._hearsay[rows] = False
 
     def _end(self, rows: NDArray[np.intp]) -> None:
         self._forget(rows)
@@ -348,7 +357,7 @@ class FlowTable:
         # Each once. Not by `np.unique`, whose first call takes ten milliseconds for imports.
         self._sources.remove_all(left[np.diff(left, prepend=0) > 0])
 
-    def _insert(self, client: Client, transceiver: Address, now: float) -> int:
+    def _insert(self, client: Client, transceiver: int, now: float) -> int:
         """Make room for a flow and fill it in; return its row, or 0."""
         high, low, tail = _key(client)
         source_key = (0, low, 0) if not high and low & _MAPPED_MASK == _MAPPED_LOW else (high, 0, 0)
@@ -363,19 +372,20 @@ class FlowTable:
         self._source[row] = source
         self._destinations[row] = self._number(transceiver)
         self._challengers[row] = 0
+        self._hearsay[row] = False
         self._checked_at[row] = now
         self._written_at[row] = _NEVER
         self.opened += 1
         return row
 
-    def _number(self, transceiver: Address) -> int:
+    def _number(self, transceiver: int) -> int:
         number = self._numbers.get(transceiver)
         if number is None:
-            number = next((n for n, address in enumerate(self._addresses) if n and address is None), 0)
+            number = next((n for n, id_ in enumerate(self._ids) if n and id_ is None), 0)
             if not number:
-                number = len(self._addresses)
-                self._addresses.append(None)
-            self._addresses[number] = transceiver
+                number = len(self._ids)
+                self._ids.append(None)
+            self._ids[number] = transceiver
             self._numbers[transceiver] = number
         return number
 

@@ -74,7 +74,7 @@ class RelayKeeper(Keeper):
 
     # Internals
 
-    def _first_message(self) -> ControlMessage:
+    async def _first_message(self) -> ControlMessage:
         self._told = self._transceivers
         # Those to questions of its predecessor, which counted from 1 too.
         self._answers.clear()

@@ -120,10 +120,15 @@ class Recovery:
         """Take the directory's answer about one client: whether it led to a flow."""
         self._counters.add(Count.LOOKUPS_ANSWERED)
         self._asked.pop(client, None)
-        absence = self._absent.pop(client, None)
         if found:
+            self._absent.pop(client, None)
             self._counters.add(Count.LOOKUPS_FOUND)
-            return
+        else:
+            self.note_absent(client, now=now)
+
+    def note_absent(self, client: Client, *, now: float) -> None:
+        """Note that a client leads nowhere, and ask no more about it for a while."""
+        absence = self._absent.pop(client, None)
         if len(self._absent) >= ABSENCE_LIMIT:
             self._absent.popitem(last=False)
         lifetime = ABSENCE_LIFETIME if absence is None else min(2 * absence.lifetime, MAX_ABSENCE_LIFETIME)

@@ -13,7 +13,7 @@ The router never answers a client, so it cannot amplify, and sends to listed tra
 are untrusted: nothing raises, each drop has a reason and a counter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from voicegate.errors import UsageError, WireError
@@ -40,6 +40,7 @@ MAX_CLIENT_DATAGRAM: Final = 2048
 _BINDING_REQUEST: Final = b"\x00\x01"
 _BINDING_SUCCESS: Final = b"\x01\x01"
 _USERNAME: Final = b"\x00\x06"
+_ID_LENGTH: Final = 4
 
 _REFUSALS_PER_SECOND: Final = 10.0
 _REFUSAL_BURST: Final = 20
@@ -91,21 +92,33 @@ class Router:
         self._keyring = keyring
         self._admission = Admission(seed=seed, now=now)
         self._transceivers: dict[int, Address] = {}
-        self._ids: dict[Address, int] = {}
+        # One each, unless a machine that is gone is still listed where another has come.
+        self._ids: dict[Address, tuple[int, ...]] = {}
         self._refusals = TokenBuckets(rate=_REFUSALS_PER_SECOND, capacity=_REFUSAL_BURST, now=now)
 
     def set_transceivers(self, transceivers: Mapping[int, Address]) -> None:
-        """Replace the list of transceivers, id to hop address; flows to addresses not listed any more end.
+        """Replace the list of transceivers, id to hop address.
+
+        Flows lead to ids: those to one that has moved follow it, and those to one that isn't listed end.
 
         Errors: UsageError when an address isn't a literal one.
         """
         self._transceivers = {id_: canonical(address) for id_, address in transceivers.items()}
-        self._ids = {address: id_ for id_, address in self._transceivers.items()}
-        self.flows.retain(self._ids)
+        self._ids = {}
+        for id_, address in self._transceivers.items():
+            self._ids[address] = (*self._ids.get(address, ()), id_)
+        self.flows.retain(self._transceivers)
 
     def is_transceiver(self, address: Address) -> bool:
         """Whether an address, as a socket reports it, is listed."""
         return address in self._ids
+
+    def destination(self, number: int) -> Address:
+        """Return the hop address behind a number of the flow table.
+
+        Errors: UsageError when the number is nobody's.
+        """
+        return self._transceivers[self.flows.destination(number)]
 
     def handle_client_datagram(
         self, data: bytes, host: bytes, port: int, *, is_stream: bool = False, now: float
@@ -131,7 +144,8 @@ class Router:
         self, data: bytes, source: Address, *, now: float
     ) -> ToClient | ToTransceiver | None:
         """Take a datagram from the hop socket; return what to send for it, if anything."""
-        if source not in self._ids:
+        ids = self._ids.get(source)
+        if ids is None:
             self._drop(DropReason.FOREIGN_HOP_SOURCE)
             return None
         try:
@@ -142,11 +156,16 @@ class Router:
         type_, host, port, is_stream, payload = datagram
         if type_ == hop.HopType.DATA:
             if payload.startswith(_BINDING_SUCCESS):
-                self.flows.confirm((host, port, is_stream), source, now=now)
+                for id_ in ids:
+                    self.flows.confirm((host, port, is_stream), id_, now=now)
             self._counters.add(Count.PACKETS_TO_CLIENTS)
             self._counters.add(Count.BYTES_TO_CLIENTS, len(payload))
             return ToClient(payload, host, port, is_stream)
-        return self._handle_hop_control(datagram, source)
+        if type_ == hop.HopType.PING:
+            pong = hop.encode(hop.HopType.PONG, host=host, port=port, payload=payload, is_stream=is_stream)
+            return ToTransceiver(pong, source)
+        self._handle_hop_control(datagram, ids, now)
+        return None
 
     def note_no_flow(self, client: Client, *, now: float) -> None:
         """Note that a packet which is no check came from a source without a flow."""
@@ -159,18 +178,17 @@ class Router:
         A row is a hint by somebody who may be wrong or late: it opens a flow where there is none, to a listed
         transceiver only, and any check that is answered corrects it.
         """
-        transceiver = None if transceiver_id is None else self._transceivers.get(transceiver_id)
-        if transceiver_id is not None and transceiver is None:
-            self._drop(DropReason.UNKNOWN_TRANSCEIVER)
-        is_found = transceiver is not None and self.flows.restore(client, transceiver, now=now)
+        is_listed = transceiver_id in self._transceivers
+        if transceiver_id is not None and not is_listed:
+            self._counters.add(Count.LOOKUPS_UNLISTED)
+        is_found = (
+            transceiver_id is not None and is_listed and self.flows.restore(client, transceiver_id, now=now)
+        )
         self.recovery.handle_answer(client, is_found, now=now)
 
     def rows(self, *, now: float, limit: int) -> list[tuple[Client, int | None]]:
         """Return what to write into the directory: transceiver ids by client, None to delete."""
-        return [
-            (client, None if address is None else self._ids.get(address))
-            for client, address in self.flows.poll_rows(now=now, limit=limit)
-        ]
+        return self.flows.poll_rows(now=now, limit=limit)
 
     def handle_timeout(self, now: float) -> None:
         """End silent flows, a part of the table each time; call it once a second or more often."""
@@ -198,8 +216,7 @@ class Router:
             if standing is Standing.STRANGER:
                 self._admission.note_failed(client, now=now)
             return self._reject(route, client, now)
-        transceiver = self._transceivers.get(route.transceiver_id)
-        if transceiver is None:
+        if route.transceiver_id not in self._transceivers:
             self._drop(DropReason.UNKNOWN_TRANSCEIVER)
             return None
         if standing is Standing.STRANGER and not self._admission.admit_verified(
@@ -207,11 +224,11 @@ class Router:
         ):
             self._drop(DropReason.ADMISSION)
             return None
-        if not self.flows.open(client, transceiver, now=now):
+        if not self.flows.open(client, route.transceiver_id, now=now):
             self._drop(DropReason.FLOW_LIMIT)
             return None
         self._counters.add(Count.CHECKS_VERIFIED)
-        return self._forward(data, client, transceiver)
+        return self._forward(data, client, route.transceiver_id)
 
     def _verify(self, data: bytes) -> "Route | _Failure":
         try:
@@ -228,12 +245,12 @@ class Router:
             return _Failure(DropReason.BAD_INTEGRITY, opened.route)
         return opened.route
 
-    def _forward(self, data: bytes, client: Client, transceiver: Address) -> ToTransceiver:
+    def _forward(self, data: bytes, client: Client, transceiver: int) -> ToTransceiver:
         self._counters.add(Count.PACKETS_TO_TRANSCEIVERS)
         self._counters.add(Count.BYTES_TO_TRANSCEIVERS, len(data))
         host, port, is_stream = client
         datagram = hop.encode(hop.HopType.DATA, host=host, port=port, payload=data, is_stream=is_stream)
-        return ToTransceiver(datagram, transceiver)
+        return ToTransceiver(datagram, self._transceivers[transceiver])
 
     def _reject(self, failure: "_Failure", client: Client, now: float) -> ToTransceiver | None:
         """Count a check that failed, and tell the session's owner, if it is known; but not too often."""
@@ -248,32 +265,31 @@ class Router:
         )
         return ToTransceiver(datagram, transceiver)
 
-    def _handle_hop_control(self, datagram: hop.HopDatagram, source: Address) -> ToTransceiver | None:
+    def _handle_hop_control(self, datagram: hop.HopDatagram, ids: Sequence[int], now: float) -> None:
+        """Take what a transceiver, which has one of these ids, says about a flow."""
         type_, host, port, is_stream, payload = datagram
         client = (host, port, is_stream)
         match type_:
-            case hop.HopType.PING:
-                pong = hop.encode(
-                    hop.HopType.PONG, host=host, port=port, payload=payload, is_stream=is_stream
-                )
-                return ToTransceiver(pong, source)
             case hop.HopType.FLOW_GONE:
-                if not self.flows.drop(client, source):
+                if not any(self.flows.drop(client, id_) for id_ in ids):
                     self._drop(DropReason.FOREIGN_FLOW)
+                elif self.flows.lookup(client, now=now) is None:
+                    # The directory may say so for a moment yet, and would only lead there again.
+                    self.recovery.note_absent(client, now=now)
             case hop.HopType.FLOW_MOVED:
-                to = self._transceivers.get(int.from_bytes(payload, "big")) if len(payload) == 4 else None
-                if to is None:
+                to = int.from_bytes(payload, "big")
+                if len(payload) != _ID_LENGTH or to not in self._transceivers:
                     self._drop(DropReason.UNKNOWN_TRANSCEIVER)
-                elif not self.flows.move(client, source, to=to):
+                elif not any(self.flows.move(client, id_, to=to) for id_ in ids):
                     self._drop(DropReason.FOREIGN_FLOW)
             case _:
                 self._drop(DropReason.UNEXPECTED_HOP_TYPE)
-        return None
 
     def _count_flows(self) -> None:
         self._counters.set(Count.FLOWS, len(self.flows))
         self._counters.set(Count.FLOWS_OPENED, self.flows.opened)
         self._counters.set(Count.FLOWS_EXPIRED, self.flows.expired)
+        self._counters.set(Count.FLOWS_DISOWNED, self.flows.disowned)
 
     def _drop(self, reason: DropReason) -> None:
         self._counters.add(reason)

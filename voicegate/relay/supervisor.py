@@ -8,9 +8,11 @@ libwebrtc) open them again.
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from math import inf
 from typing import Final
 
 import attrs
+import structlog
 import trio
 
 from voicegate.child.keeper import start_keepers
@@ -18,7 +20,8 @@ from voicegate.child.reserve import Reserve
 from voicegate.errors import UsageError
 from voicegate.observability import Histogram, Metrics
 from voicegate.relay.control import RelayConfig
-from voicegate.relay.counter import Distribution, RelayStatistics
+from voicegate.relay.counter import Count, Distribution, RelayStatistics
+from voicegate.relay.diagnosis import diagnose
 from voicegate.relay.keeper import FlowStore, RelayKeeper
 from voicegate.relay.router import canonical
 from voicegate.relay.slot import open_slots
@@ -34,6 +37,14 @@ _UNREPORTED: Final = frozenset(
     {*_GAUGES, "heartbeats", *(f"{what}_to_{to}" for what in ("packets", "bytes") for to in _DIRECTIONS)}
 )
 """Counts that are no events, or in families of their own."""
+
+_DIAGNOSIS_INTERVAL: Final = 60.0
+"""Seconds between looks for what is wrong, so that no warning comes more often."""
+
+_DRAIN_INTERVAL: Final = 0.25
+"""Seconds between looks for flows that are left."""
+
+_log = structlog.get_logger(__name__)
 
 
 async def run_relay(
@@ -64,13 +75,15 @@ async def run_relay(
             if causes:
                 nursery.cancel_scope.cancel()
             else:
+                relay = Relay(keepers)
                 nursery.start_soon(reserve.run)
-                task_status.started(Relay(keepers))
+                nursery.start_soon(_warn, relay)
+                task_status.started(relay)
     raise UsageError(f"the relay cannot start: {causes[0]}")
 
 
 class Relay:
-    """A running relay: its addresses, the list of transceivers and the counters."""
+    """A running relay: its addresses, the list of transceivers, the counters, and whether it is to go."""
 
     def __init__(self, keepers: Sequence[RelayKeeper]) -> None:
         slots = [keeper.slot for keeper in keepers]
@@ -81,6 +94,8 @@ class Relay:
         self.hops: Final = tuple(slot.hop for slot in slots)
         """Where the workers, one each, take packets from transceivers."""
         self._keepers = keepers
+        self._drain_ends_at: float | None = None
+        self._drain_changed = trio.Event()
 
     @property
     def hop(self) -> Address:
@@ -106,6 +121,60 @@ class Relay:
         for keeper in self._keepers:
             keeper.set_transceivers(listed)
 
+    # Drain
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new answers are not to name this relay. It forwards as before, also what is new."""
+        return self._drain_ends_at is not None
+
+    @property
+    def drain_seconds_left(self) -> float | None:
+        """How long the drain may still take; None when there is none, or it may take for ever."""
+        if self._drain_ends_at is None or self._drain_ends_at == inf:
+            return None
+        return max(self._drain_ends_at - trio.current_time(), 0.0)
+
+    @property
+    def flow_count(self) -> int:
+        """Clients whose transceiver is known, up to a second ago; who falls silent counts for a minute."""
+        return self.statistics().counts[Count.FLOWS.value]
+
+    def begin_drain(self, *, seconds: float = inf) -> None:
+        """Have this relay withdrawn from new answers, or change how long the drain may take.
+
+        Whoever registers the relay sees it in `is_draining`; see `wait_drain_changed`.
+        """
+        self._set_drain(trio.current_time() + seconds)
+
+    def end_drain(self) -> None:
+        """Have this relay in new answers again; nothing happens when it is in them."""
+        self._set_drain(None)
+
+    async def wait_drain_changed(self) -> None:
+        """Wait until a drain begins, ends, or gets another deadline."""
+        await self._drain_changed.wait()
+
+    async def wait_drained(self) -> bool:
+        """Wait until no client is left, the drain's time is up, or there is none any more.
+
+        Returns:
+            Whether no client is left. Always checkpoints.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.is_draining and self.drain_seconds_left != 0.0 and self.flow_count:
+            with trio.move_on_after(_DRAIN_INTERVAL):
+                await self.wait_drain_changed()
+        return self.is_draining and not self.flow_count
+
+    def _set_drain(self, ends_at: float | None) -> None:
+        if ends_at != self._drain_ends_at:
+            self._drain_ends_at = ends_at
+            self._drain_changed.set()
+            self._drain_changed = trio.Event()
+
+    # Figures
+
     def statistics(self) -> RelayStatistics:
         """Return the figures of all workers together, those that are dead included."""
         return RelayStatistics.total([keeper.slot.statistics() for keeper in self._keepers])
@@ -116,6 +185,7 @@ class Relay:
         counts = statistics.counts
         metrics.gauge("relay_workers", "Relay workers that are there now", len(self.pids))
         metrics.gauge("relay_workers_started", "Relay workers ever started", self.workers_started)
+        metrics.gauge("relay_draining", "Whether new answers do not name this relay", self.is_draining)
         metrics.gauge("relay_flows", "Clients whose transceiver is known", counts["flows"])
         metrics.gauge("relay_streams", "Clients connected over TCP and TLS", counts["streams"])
         for what in ("packets", "bytes"):
@@ -130,6 +200,17 @@ class Relay:
             ("relay_queueing_seconds", "Time of sampled packets in the kernel", statistics.queueing),
         ):
             metrics.histogram(name, description, _histogram(distribution))
+
+
+async def _warn(relay: Relay) -> None:
+    """Say what is wrong, for ever."""
+    before = relay.statistics()
+    while True:
+        await trio.sleep(_DIAGNOSIS_INTERVAL)
+        after = relay.statistics()
+        for finding in diagnose(before, after):
+            _log.warning(finding.event, count=finding.count, cause=finding.cause)
+        before = after
 
 
 def _canonical(transceivers: Mapping[int, Address]) -> dict[int, Address]:
