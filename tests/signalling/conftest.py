@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Unpack
 
 import httpx2
@@ -10,9 +9,9 @@ import pytest
 import trio
 
 from voicegate.access import Grant
-from voicegate.signalling import CreatedCall, OfferRefused, serve_http
+from voicegate.signalling import CreatedCall, Door, OfferRefused, serve_http
 from voicegate.signalling.api import client_address, unknown_call
-from voicegate.signalling.service import JSON, CallTerms, Handshake
+from voicegate.signalling.service import JSON, CallTerms, DrainState, Handshake
 
 OFFER = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 
@@ -29,6 +28,7 @@ class MemoryService:
         self.terms: list[CallTerms] = []
         self.sockets: list[tuple[str, Grant, str]] = []
         self.ready = True
+        self.drain_seconds: float | None = None
         self.before_answer: Callable[[], Any] | None = None
 
     async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
@@ -78,7 +78,7 @@ class MemoryService:
                 case _:
                     await socket.send(text)
 
-    def owner(self, call_id: str) -> Path | None:
+    def owner(self, call_id: str) -> Door | None:
         return None
 
     def local_call(self, call_id: str) -> None:
@@ -98,6 +98,19 @@ class MemoryService:
 
     async def is_ready(self) -> bool:
         return self.ready
+
+    async def begin_drain(self, *, seconds: float) -> None:
+        self.drain_seconds = seconds
+
+    async def end_drain(self) -> None:
+        self.drain_seconds = None
+
+    async def drain_state(self) -> DrainState:
+        return DrainState(
+            is_draining=self.drain_seconds is not None,
+            seconds_left=self.drain_seconds,
+            calls=len(self.calls),
+        )
 
 
 @pytest.fixture

@@ -14,8 +14,16 @@ import trio.testing
 from tests.signalling.conftest import OFFER, MemoryService
 from voicegate.access import Grant
 from voicegate.errors import UsageError
-from voicegate.signalling import OfferRefused, RemoteCalls, RequestRefused, serve_http, serve_privately
+from voicegate.signalling import (
+    OfferRefused,
+    RemoteCalls,
+    RequestRefused,
+    UnixDoor,
+    serve_http,
+    serve_privately,
+)
 from voicegate.signalling.api import MAX_BODY
+from voicegate.signalling.service import DrainState
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def path() -> Iterator[Path]:
 @pytest.fixture
 async def calls(service: MemoryService, path: Path, nursery: trio.Nursery) -> RemoteCalls:
     await nursery.start(serve_privately, service, path)
-    return RemoteCalls(path, agent_name="parrot")
+    return RemoteCalls(UnixDoor(path), agent_name="parrot")
 
 
 async def test_a_call_is_made_shown_and_ended_elsewhere(calls: RemoteCalls, service: MemoryService) -> None:
@@ -71,7 +79,7 @@ async def test_the_longest_offer_that_a_client_may_make_can_be_handed_over(calls
 
 
 async def test_a_process_that_is_gone_has_nothing(path: Path) -> None:
-    calls = RemoteCalls(path, agent_name="parrot")
+    calls = RemoteCalls(UnixDoor(path), agent_name="parrot")
     assert not await calls.end_call("rtc_0")
     assert await calls.session("rtc_0") is None
     assert await calls.sessions() == []
@@ -97,7 +105,7 @@ async def test_a_process_that_ends_within_an_answer_is_gone(
                 await accepted.send(answer)
 
         nursery.start_soon(hang_up)
-        assert await RemoteCalls(path, agent_name="parrot").session("rtc_0") is None
+        assert await RemoteCalls(UnixDoor(path), agent_name="parrot").session("rtc_0") is None
 
 
 async def test_an_answer_without_end_is_none(calls: RemoteCalls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +143,8 @@ async def test_a_request_about_a_call_goes_to_the_process_that_has_it(
     service: MemoryService, path: Path, nursery: trio.Nursery
 ) -> None:
     class Near(MemoryService):
-        def owner(self, call_id: str) -> Path | None:
-            return path
+        def owner(self, call_id: str) -> UnixDoor:
+            return UnixDoor(path)
 
     host, port = await nursery.start(partial(serve_http, Near(), host="127.0.0.1", port=0))
     async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
@@ -156,8 +164,23 @@ async def test_a_request_about_a_call_goes_to_the_process_that_has_it(
         assert (await patch(content=b"?", headers=fragment)).json()["error"]["code"] == "invalid_fragment"
 
 
+@pytest.mark.parametrize("status", [502, 504])
+async def test_that_nobody_can_say_is_passed_on(
+    calls: RemoteCalls, service: MemoryService, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    async def fail(_: str) -> None:
+        raise RequestRefused("out of reach", status=status, code="peer_unreachable")
+
+    monkeypatch.setattr(service, "session", fail)
+    monkeypatch.setattr(service, "end_call", fail)
+    for ask in (calls.session, calls.end_call):
+        with pytest.raises(RequestRefused, match="out of reach") as caught:
+            await ask("rtc_0")
+        assert (caught.value.status, caught.value.code) == (status, "peer_unreachable")
+
+
 async def test_what_is_elsewhere_is_not_here(calls: RemoteCalls, path: Path) -> None:
-    assert calls.owner("rtc_0") == path
+    assert calls.owner("rtc_0") == UnixDoor(path)
     assert calls.local_call("rtc_0") is None
 
 
@@ -178,3 +201,20 @@ async def test_what_a_client_may_do_goes_along(calls: RemoteCalls, service: Memo
     )
     assert service.terms[0]["grant"] == grant
     assert (service.terms[0]["api"], service.terms[0]["model"]) == ("live", "m")
+
+
+async def test_another_process_drains_and_tells_how_far_it_is(
+    calls: RemoteCalls, service: MemoryService
+) -> None:
+    await calls.begin_drain(seconds=3.5)
+    assert service.drain_seconds == 3.5
+    assert await calls.drain_state() == DrainState(is_draining=True, seconds_left=3.5, calls=0)
+    assert not await calls.is_ready()
+    await calls.end_drain()
+    assert not (await calls.drain_state()).is_draining
+
+
+async def test_a_process_that_is_gone_has_no_calls_left(tmp_path: Path) -> None:
+    gone = RemoteCalls(UnixDoor(tmp_path / "nobody"), agent_name="echo")
+    await gone.begin_drain(seconds=1)
+    assert await gone.drain_state() == DrainState(is_draining=True, seconds_left=None, calls=0)

@@ -17,7 +17,7 @@ from tests.signalling.conftest import MemoryService
 from tests.signalling.test_connection import GET, read_all, read_response
 from tests.signalling.test_gatekeeper import EPHEMERAL, GATE, KEY
 from voicegate.access import Grant
-from voicegate.signalling import OfferRefused, RemoteCalls, serve_http, serve_privately, websocket
+from voicegate.signalling import OfferRefused, RemoteCalls, UnixDoor, serve_http, serve_privately, websocket
 from voicegate.signalling.service import Handshake
 
 VERSION = b"Sec-WebSocket-Version: 13\r\n"
@@ -274,7 +274,7 @@ class Elsewhere(MemoryService):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.remote = RemoteCalls(path, agent_name="parrot")
+        self.remote = RemoteCalls(UnixDoor(path), agent_name="parrot")
 
     async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
         await self.remote.attach(call_id, handshake, grant=grant)

@@ -4,6 +4,7 @@ Layer: core (sans-IO).
 """
 
 from voicegate.access.admission import Admission, CapExceeded, share
+from voicegate.access.cluster_identity import ClusterIdentity
 from voicegate.access.gate import Denial, Gate
 from voicegate.access.grant import Grant
 from voicegate.access.key import ApiKey, hash_key, new_key
@@ -15,6 +16,7 @@ __all__ = [
     "CapExceeded",
     "ClientSecret",
     "ClientSecrets",
+    "ClusterIdentity",
     "Denial",
     "Gate",
     "Grant",

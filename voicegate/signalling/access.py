@@ -5,9 +5,10 @@ gives a stranger two ways in that a firewall does not see.
 
 Attack 1: a page of another site sends requests to ``http://127.0.0.1:8080``. Wanted: it may start a call
 where the operator allows its origin (by default any, as the public API does, never with cookies), and may
-end a call whose id it knows; it reads nothing else. Construction: CORS headers below the `SHARED_PREFIXES`
-only, and a request there from an origin that is not allowed is refused, not merely left without headers,
-because a form needs no preflight, and a WebSocket knows none.
+end a call whose id it knows; it reads and does nothing else. Construction: CORS headers below the
+`SHARED_PREFIXES` only, and a request from an origin that is not allowed there, or from any other page
+elsewhere, is refused, not merely left without headers, because a form needs no preflight, and a WebSocket
+knows none.
 
 Attack 2: DNS rebinding. A page of ``evil.example``, once its name points to 127.0.0.1, is of our own
 origin for the browser. Wanted: a server bound to loopback answers only to names that cannot be rebound.
@@ -60,7 +61,7 @@ class AccessPolicy:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        if origin is None or not _is_shared(path) or self._admits(origin):
+        if origin is None or (_is_shared(path) and self._admits(origin)):
             return
         if origin.partition("://")[2] != host:
             raise RequestRefused(

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from voicegate.access.grant import Grant
 from voicegate.signalling.fault import RequestRefused
+from voicegate.signalling.locate import Locator
 from voicegate.signalling.remote import forward_request
 from voicegate.signalling.service import JSON, CallService, Handshake
 
@@ -33,6 +34,7 @@ __all__ = [
     "SocketHandler",
     "client_address",
     "is_granted",
+    "set_client",
     "set_grant",
     "unknown_call",
 ]
@@ -43,7 +45,8 @@ BODY_SECONDS: Final = 10.0
 """For how long a body may take to come; an offer is one or two packets."""
 
 _GRANT: Final = "voicegate.grant"
-"""The key in a request's scope; requests have no means to write there."""
+_CLIENT: Final = "voicegate.client"
+"""Keys in a request's scope; requests have no means to write there."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 SocketHandler = Callable[[Handshake], Awaitable[None]]
@@ -155,6 +158,7 @@ class Api:
         service: The owner of the calls.
         max_body: Bytes of a body, unless a handler has another limit.
         ice_servers: What clients are told of STUN and TURN servers, as an RTCPeerConnection takes them.
+        locator: Tells where in the world clients are; by default, nobody does.
     """
 
     def __init__(
@@ -163,15 +167,23 @@ class Api:
         *,
         max_body: int = MAX_BODY,
         ice_servers: Sequence[Mapping[str, JSON]] = (),
+        locator: Locator | None = None,
     ) -> None:
         self.service: Final = service
         self.ice_servers: Final = ice_servers
         self._max_body = max_body
+        self._locator = locator
 
     async def authorize(self, request: HTTPConnection) -> Grant:
         """Return what the caller may do; it was checked when the request came."""
         grant: Grant = request.scope[_GRANT]
         return grant
+
+    def regions(self, request: HTTPConnection) -> tuple[str, ...]:
+        """Return all regions, the one nearest to the client first; none when nobody can say."""
+        if self._locator is None:
+            return ()
+        return self._locator.locate(request, client=client_address(request))
 
     async def read_body(self, request: Request, limit: int | None = None) -> bytes:
         """Read a whole body within ``limit`` bytes and `BODY_SECONDS`.
@@ -200,7 +212,7 @@ class Api:
         return bytes(body)
 
     async def forward(self, request: Request, call_id: str) -> Response | None:
-        """Have the worker that owns a call answer a request about it; None when that is this one.
+        """Have the process that owns a call answer a request about it; None when that is this one.
 
         So a handler of ``/.../{call_id}`` begins with this, before it reads the body, and needs to think only
         of calls that `CallService.local_call` returns.
@@ -221,7 +233,15 @@ class Api:
 
 def client_address(request: HTTPConnection) -> str:
     """Return the IP address that a request came from; empty when that is not known."""
+    known: str | None = request.scope.get(_CLIENT)
+    if known is not None:
+        return known
     return request.client.host if request.client else ""
+
+
+def set_client(request: HTTPConnection, address: str) -> None:
+    """Note the IP address that a request came from, if that is not who connected to us."""
+    request.scope[_CLIENT] = address
 
 
 def is_granted(request: HTTPConnection) -> bool:

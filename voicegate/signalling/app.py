@@ -19,10 +19,11 @@ from starlette.types import Receive, Scope, Send
 from voicegate.access import Gate
 from voicegate.signalling import client_secret, live, operation, page, private, realtime, whip
 from voicegate.signalling.access import AccessPolicy
-from voicegate.signalling.api import MAX_BODY, Access, Api, Endpoint, is_granted, set_grant
+from voicegate.signalling.api import MAX_BODY, Access, Api, Endpoint, is_granted, set_client, set_grant
 from voicegate.signalling.description import describe
 from voicegate.signalling.fault import RequestRefused, fault_response
 from voicegate.signalling.gatekeeper import Gatekeeper
+from voicegate.signalling.locate import Locator
 from voicegate.signalling.service import JSON, CallService
 from voicegate.signalling.upgrade import AsgiHandshake
 
@@ -42,6 +43,7 @@ class SignallingApp:
         gate: Who may ask; by default, whoever can.
         max_body: Bytes of an offer.
         ice_servers: What clients are told of STUN and TURN servers, as an RTCPeerConnection takes them.
+        locator: Tells where clients are, behind proxies and in the world.
         is_private: Whether other processes of this server ask, who have checked what came from outside.
     """
 
@@ -53,12 +55,14 @@ class SignallingApp:
         gate: Gate | None = None,
         max_body: int = MAX_BODY,
         ice_servers: Sequence[Mapping[str, JSON]] = (),
+        locator: Locator | None = None,
         is_private: bool = False,
     ) -> None:
         # Without a gate there is nobody to recognise a secret by: it may as well be forgotten with us.
         gate = gate or Gate((), secrets=[os.urandom(32)], random=os.urandom)
-        api = Api(service, max_body=max_body, ice_servers=ice_servers)
+        api = Api(service, max_body=max_body, ice_servers=ice_servers, locator=locator)
         self._access = access
+        self._locator = locator
         self._gatekeeper = Gatekeeper(gate=gate)
         self.endpoints: Final[Sequence[Endpoint]] = (
             *page.routes(api),
@@ -151,6 +155,8 @@ class SignallingApp:
         )
 
     def _admit(self, request: HTTPConnection, endpoint: Endpoint) -> None:
+        if self._locator is not None:
+            set_client(request, self._locator.client(request))
         if not is_granted(request):
             set_grant(request, self._gatekeeper.admit(request, endpoint.access))
 

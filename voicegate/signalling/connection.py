@@ -125,7 +125,7 @@ class HttpConnection:
                     case "websocket.close":
                         await carrier.close(message.get("code", 1000), message.get("reason", ""))
                     case "voicegate.tunnel":
-                        await carrier.tunnel(message["path"], message["headers"])
+                        await carrier.tunnel(message["door"], message["headers"])
                     case _:
                         # websocket.http.response.*: a refusal.
                         await self._send({**message, "type": message["type"].removeprefix("websocket.")})

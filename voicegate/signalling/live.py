@@ -74,6 +74,7 @@ def routes(api: Api) -> Sequence[Endpoint]:
             method="POST",
             summary="Make a Live session of an SDP offer.",
             body={"application/json": _REQUEST},
+            query={"region": _TEXT},
             answers={201: {"application/json": _ANSWER}},
             errors=(400, 403, 408, 413, 415, 429, 503, 504),
             headers={"Location": "The session, relative to this host"},
@@ -84,14 +85,14 @@ def routes(api: Api) -> Sequence[Endpoint]:
             method="POST",
             summary="Hang up.",
             answers={200: {}},
-            errors=(404, 504),
+            errors=(404, 502, 504),
         ),
         SocketEndpoint(
             session + "/attach",
             live.attach,
             summary="Events of a Live session, for its application.",
             query={"graceful_close": {"type": "boolean"}},
-            errors=(404,),
+            errors=(404, 502, 503, 504),
         ),
     ]
 
@@ -127,6 +128,7 @@ class _Live:
             sdp,
             session=fields.value["session"],
             client=client_address(request),
+            regions=self._api.regions(request),
             data_channel_id=data_channel_id,
             grant=grant,
             api="live",

@@ -42,7 +42,11 @@ def routes(api: Api) -> Sequence[Endpoint]:
         "body": {"application/sdp": _TEXT, "multipart/form-data": _FORM, "application/json": _OFFER},
         "answers": {201: {"application/sdp": _TEXT}},
         "errors": (400, 408, 413, 415, 429, 503, 504),
-        "query": {"model": _TEXT, "dcid": {"type": "integer", "minimum": 0, "maximum": 1023}},
+        "query": {
+            "model": _TEXT,
+            "dcid": {"type": "integer", "minimum": 0, "maximum": 1023},
+            "region": _TEXT,
+        },
         "headers": {"Location": "The call, relative to this host; its last segment is the call's id"},
     }
     for_sip: dict[str, Any] = {"method": "POST", "answers": {}, "errors": (404,)}
@@ -50,7 +54,7 @@ def routes(api: Api) -> Sequence[Endpoint]:
         # Whoever knows the id, which cannot be guessed, may: a page that is closed cannot send a key along.
         "access": Access.OPEN,
         "answers": {200: {}},
-        "errors": (404, 504),
+        "errors": (404, 502, 504),
     }
     return [
         Endpoint(_CALLS, realtime.create, summary="Make a call of an SDP offer.", **offers),
@@ -74,7 +78,7 @@ def routes(api: Api) -> Sequence[Endpoint]:
             realtime.open_socket,
             summary="Events of a call, by `call_id`; or a session whose audio is in events, by `model`.",
             query={"call_id": _TEXT, "model": _TEXT, "intent": {"enum": ["realtime"]}},
-            errors=(400, 404, 429, 503),
+            errors=(400, 404, 429, 502, 503, 504),
         ),
     ]
 
@@ -92,6 +96,7 @@ class _Realtime:
             offer.sdp,
             session=session,
             client=client_address(request),
+            regions=self._api.regions(request),
             data_channel_id=data_channel_id,
             grant=grant,
             model=_model(session, request.query_params.get("model", "")),

@@ -1,13 +1,13 @@
-"""The calls of another process of the same server, asked for over its private socket.
+"""The calls of another process, of the same server or of its cluster, asked for through a door.
 
-What carries the questions is the HTTP surface itself, one connection each: `serve_privately` at the other
-end. A process that is gone has no calls, nothing to count, and takes none.
+What carries the questions is the HTTP surface itself, one connection each: `serve_privately` or a peer
+listener at the other end. A process of this machine that is gone has no calls, nothing to count, and takes
+none; of one elsewhere nobody can say.
 """
 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
 from urllib.parse import quote
 
@@ -18,8 +18,16 @@ from starlette.responses import Response
 
 from voicegate.access.grant import Grant
 from voicegate.errors import UsageError
+from voicegate.signalling.door import Door
 from voicegate.signalling.fault import RequestRefused
-from voicegate.signalling.service import JSON, CallTerms, CreatedCall, Handshake, OfferRefused
+from voicegate.signalling.service import (
+    JSON,
+    CallTerms,
+    CreatedCall,
+    DrainState,
+    Handshake,
+    OfferRefused,
+)
 
 if TYPE_CHECKING:
     from voicegate.ice import Credentials
@@ -35,6 +43,7 @@ __all__ = [
     "encode_grant",
     "forward_request",
     "no_worker",
+    "refusal_of",
 ]
 
 ANSWER_SECONDS: Final = 5.0
@@ -52,6 +61,8 @@ _RECEIVE_SIZE: Final = 64 * 1024
 _CALLS: Final = "/v1/realtime/calls"
 _OK: Final = 200
 _CREATED: Final = 201
+_UNREACHED: Final = (502, 504)
+"""Of one who would have to ask the next."""
 _END_TO_END: Final = (b"content-type", b"if-match", b"accept", b"idempotency-key")
 """Headers of a request that tell its handler something; access was checked where it came in."""
 _HOP_BY_HOP: Final = (b"connection", b"date", b"content-length", b"transfer-encoding")
@@ -68,14 +79,14 @@ class RemoteCalls:
     """A `CallService` that is somewhere else.
 
     Args:
-        path: The other process's socket.
+        door: The way there.
         agent_name: What answers its calls.
         patience: Seconds for an answer to be there whole.
     """
 
-    def __init__(self, path: Path, *, agent_name: str, patience: float = ANSWER_SECONDS) -> None:
+    def __init__(self, door: Door, *, agent_name: str, patience: float = ANSWER_SECONDS) -> None:
         self.agent_name: Final = agent_name
-        self._path = path
+        self._door = door
         self._patience = patience
 
     async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
@@ -88,25 +99,28 @@ class RemoteCalls:
         if answer is None:
             raise no_worker()
         if answer.status != _CREATED:
-            raise _refusal(answer)
+            raise refusal_of(*answer)
         return CreatedCall(**json.loads(answer.body))
 
     async def end_call(self, call_id: str) -> bool:
-        """Hang up for the client; False when no such call is alive."""
-        answer = await self._ask("DELETE", f"{_CALLS}/{quote(call_id, safe='')}")
+        """Hang up for the client; False when no such call is alive.
+
+        Errors: RequestRefused, 502 or 504, when nobody can say.
+        """
+        answer = await self._ask_owner("DELETE", f"{_CALLS}/{quote(call_id, safe='')}")
         return answer is not None and answer.status == _OK
 
     async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:  # noqa: ARG002 - the handshake says it
         """Let it accept a sideband."""
-        await handshake.tunnel(self._path, grant=grant)
+        await handshake.tunnel(self._door, grant=grant)
 
     async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:  # noqa: ARG002
         """Let it accept a session."""
-        await handshake.tunnel(self._path, grant=grant)
+        await handshake.tunnel(self._door, grant=grant)
 
-    def owner(self, call_id: str) -> Path | None:  # noqa: ARG002 - all are there
-        """Return where its calls are."""
-        return self._path
+    def owner(self, call_id: str) -> Door:  # noqa: ARG002 - all are there
+        """Return the way to its calls."""
+        return self._door
 
     def local_call(self, call_id: str) -> "ActiveCall | None":  # noqa: ARG002 - none is here
         """Return nothing."""
@@ -126,9 +140,14 @@ class RemoteCalls:
         return json.loads(body)["sessions"] if body else []
 
     async def session(self, call_id: str) -> Mapping[str, JSON] | None:
-        """Describe one call; None when it is unknown."""
-        body = await self._get(f"/v1/sessions/{quote(call_id, safe='')}")
-        described: dict[str, Any] | None = json.loads(body) if body else None
+        """Describe one call; None when it is unknown.
+
+        Errors: RequestRefused, 502 or 504, when nobody can say.
+        """
+        answer = await self._ask_owner("GET", f"/v1/sessions/{quote(call_id, safe='')}")
+        described: dict[str, Any] | None = None
+        if answer is not None and answer.status == _OK:
+            described = json.loads(answer.body)
         return described
 
     async def metrics(self) -> bytes:
@@ -139,7 +158,30 @@ class RemoteCalls:
         """Whether a call made there now would work."""
         return bool(await self._get("/readyz"))
 
+    async def begin_drain(self, *, seconds: float) -> None:
+        """Have it take no new calls, and end those that it has in a while."""
+        body = json.dumps({"seconds": seconds}).encode()
+        await self._ask("POST", "/v1/drain", headers={"Content-Type": "application/json"}, body=body)
+
+    async def end_drain(self) -> None:
+        """Have it take calls again."""
+        await self._ask("DELETE", "/v1/drain")
+
+    async def drain_state(self) -> DrainState:
+        """Say how far it is with going away; one that is gone has no calls."""
+        body = await self._get("/v1/drain")
+        if not body:
+            return DrainState(is_draining=True, seconds_left=None, calls=0)
+        return DrainState(**json.loads(body))
+
     # Internals
+
+    async def _ask_owner(self, method: str, target: str) -> _Answer | None:
+        """Ask about one call."""
+        answer = await self._ask(method, target)
+        if answer is not None and answer.status in _UNREACHED:
+            raise refusal_of(*answer)
+        return answer
 
     async def _get(self, target: str) -> bytes:
         """Return what is there; nothing when it isn't."""
@@ -151,19 +193,20 @@ class RemoteCalls:
     ) -> _Answer | None:
         """Make one request, with the rights of the server itself; None when nobody is there to answer it.
 
-        Errors: RequestRefused, 504, when it takes too long.
+        Errors: RequestRefused, 504 when it takes too long, 502 when it is elsewhere and out of reach.
         """
         given = {GRANT_HEADER: encode_grant(Grant()), **(headers or {})}
         encoded = [(name.encode(), value.encode()) for name, value in given.items()]
-        return await _ask(self._path, method, target, encoded, body, patience=self._patience)
+        return await _ask(self._door, method, target, encoded, body, patience=self._patience)
 
 
 async def forward_request(
-    path: Path, request: Request, body: bytes, *, grant: Grant, client: str
+    door: Door, request: Request, body: bytes, *, grant: Grant, client: str
 ) -> Response:
-    """Have the process that listens on ``path`` answer a request that was read here.
+    """Have the process behind a door answer a request that was read here.
 
-    Errors: RequestRefused, 404 when it is gone and its calls with it, 504 when it takes too long.
+    Errors: RequestRefused, 404 when it is gone and its calls with it, 502 when that can't be known, 504 when
+    it takes too long.
     """
     target = request.scope["raw_path"].decode("ascii")
     if query := request.scope["query_string"].decode("ascii"):
@@ -173,7 +216,7 @@ async def forward_request(
         (CLIENT_HEADER.encode(), client.encode()),
         (GRANT_HEADER.encode(), encode_grant(grant).encode()),
     ]
-    answer = await _ask(path, request.method, target, headers, body, patience=ANSWER_SECONDS)
+    answer = await _ask(door, request.method, target, headers, body, patience=ANSWER_SECONDS)
     if answer is None:
         raise RequestRefused("No such call.", status=404, code="call_not_found", param="call_id")
     response = Response(answer.body, status_code=answer.status)
@@ -201,7 +244,7 @@ def no_worker() -> OfferRefused:
 
 
 async def _ask(
-    path: Path,
+    door: Door,
     method: str,
     target: str,
     headers: Sequence[tuple[bytes, bytes]],
@@ -221,11 +264,13 @@ async def _ask(
     )
     with trio.move_on_after(patience):
         try:
-            async with await trio.open_unix_socket(str(path)) as stream:
+            async with await door.connect() as stream:
                 return await _exchange(stream, request, body)
-        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+            if refused := door.absent():
+                raise refused from error
             return None
-    raise RequestRefused("A worker of this server does not answer.", status=504, code="worker_timeout")
+    raise door.late()
 
 
 async def _exchange(stream: trio.abc.Stream, request: h11.Request, body: bytes) -> _Answer:
@@ -250,13 +295,13 @@ async def _exchange(stream: trio.abc.Stream, request: h11.Request, body: bytes) 
             raise trio.BrokenResourceError("no answer")
 
 
-def _refusal(answer: _Answer) -> OfferRefused:
+def refusal_of(status: int, headers: Mapping[bytes, bytes], body: bytes) -> OfferRefused:
     """Say again what was said to us."""
-    fault = json.loads(answer.body)["error"]
-    retry_after = answer.headers.get(b"retry-after")
+    fault = json.loads(body)["error"]
+    retry_after = headers.get(b"retry-after")
     return OfferRefused(
         fault["message"],
-        status=answer.status,
+        status=status,
         code=fault["code"],
         param=fault["param"],
         headers=None if retry_after is None else {"Retry-After": retry_after.decode("ascii")},

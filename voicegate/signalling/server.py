@@ -25,10 +25,11 @@ from voicegate.signalling.access import AccessPolicy
 from voicegate.signalling.api import MAX_BODY, set_grant
 from voicegate.signalling.app import SignallingApp
 from voicegate.signalling.connection import MAX_HEAD, HttpConnection
+from voicegate.signalling.locate import Locator
 from voicegate.signalling.remote import CLIENT_HEADER, GRANT_HEADER, decode_grant
 from voicegate.signalling.service import JSON, CallService
 
-__all__ = ["hold_address", "serve_http", "serve_privately"]
+__all__ = ["access_policy", "hold_address", "serve_app", "serve_http", "serve_privately", "serve_trusted"]
 
 MAX_CONNECTIONS: Final = 1024
 """Open at once; past it the newest is closed unread. Leaves file descriptors for sockets that carry calls."""
@@ -37,6 +38,9 @@ MAX_PRIVATE_BODY: Final = 8 * MAX_BODY
 MAX_PRIVATE_HEAD: Final = 16 * MAX_HEAD
 """Bytes of a head of another process: it has the caller's grant, with the session of a client secret."""
 _BACKLOG: Final = 128
+
+Admit = Callable[[trio.SocketStream], Awaitable[trio.abc.Stream]]
+"""Returns a connection as it is read and written, such as in TLS; what it raises as one would, closes it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +54,7 @@ async def serve_http(
     hosts: Collection[str] = (),
     gate: Gate | None = None,
     ice_servers: Sequence[Mapping[str, JSON]] = (),
+    locator: Locator | None = None,
     is_shared: bool = False,
     shutdown: Callable[[], Awaitable[object]] = trio.sleep_forever,
     grace: float = 1.0,
@@ -66,6 +71,7 @@ async def serve_http(
             are refused; elsewhere all are answered as long as this is empty.
         gate: Who may ask; by default, whoever can reach it. So an address beyond loopback wants one.
         ice_servers: What clients are told of STUN and TURN servers.
+        locator: Tells where clients are; by default, they are whoever connects, and it doesn't matter where.
         is_shared: Whether other processes may listen there too and share the connections (SO_REUSEPORT).
         shutdown: Returns when it is time to stop; ``event.wait`` of a `trio.Event` will do.
         grace: Seconds for requests under way to be answered after ``shutdown`` returned.
@@ -75,15 +81,37 @@ async def serve_http(
 
     Cancellation: closes everything at once, without the grace.
     """
+
+    def make_app(bound: tuple[str, int]) -> ASGIApp:
+        access = access_policy(bound[0], origins=origins, hosts=hosts)
+        return SignallingApp(service, access=access, gate=gate, ice_servers=ice_servers, locator=locator)
+
+    await serve_app(
+        make_app,
+        host=host,
+        port=port,
+        is_shared=is_shared,
+        shutdown=shutdown,
+        grace=grace,
+        task_status=task_status,
+    )
+
+
+async def serve_app(
+    make_app: Callable[[tuple[str, int]], ASGIApp],
+    *,
+    host: str,
+    port: int,
+    is_shared: bool = False,
+    shutdown: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    grace: float = 1.0,
+    task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an application as `serve_http` does its own; it is made for the address that is bound."""
     listener = await _listen(host, port, is_shared=is_shared)
     async with listener:
         bound: tuple[str, int] = listener.socket.getsockname()[:2]
-        is_open = not hosts and not ip_address(bound[0].partition("%")[0]).is_loopback
-        access = AccessPolicy(
-            origins=frozenset(origins),
-            hosts=None if is_open else frozenset(name.lower() for name in hosts),
-        )
-        acceptor = _Acceptor(SignallingApp(service, access=access, gate=gate, ice_servers=ice_servers))
+        acceptor = _Acceptor(make_app(bound))
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(
@@ -94,6 +122,17 @@ async def serve_http(
                 accepting.cancel_scope.cancel()
             acceptor.drain()
             connections.cancel_scope.deadline = trio.current_time() + grace
+
+
+def access_policy(
+    host: str, *, origins: Collection[str] = ("*",), hosts: Collection[str] = ()
+) -> AccessPolicy:
+    """Return which hosts and origins may ask a server that listens on ``host``."""
+    is_open = not hosts and not ip_address(host.partition("%")[0]).is_loopback
+    return AccessPolicy(
+        origins=frozenset(origins),
+        hosts=None if is_open else frozenset(name.lower() for name in hosts),
+    )
 
 
 async def serve_privately(
@@ -116,12 +155,25 @@ async def serve_privately(
             raise UsageError(f"cannot listen on {path}: {error}") from error
         try:
             listening.listen(_BACKLOG)
-            app = SignallingApp(service, access=AccessPolicy(), max_body=MAX_PRIVATE_BODY, is_private=True)
-            acceptor = _Acceptor(_TrustedApp(app), max_head=MAX_PRIVATE_HEAD)
             task_status.started()
-            await trio.serve_listeners(acceptor.handle, [trio.SocketListener(listening)])
+            await serve_trusted(service, trio.SocketListener(listening))
         finally:
             _remove(path)
+
+
+async def serve_trusted(
+    service: CallService, listener: trio.SocketListener, *, admit: Admit | None = None
+) -> None:
+    """Serve ``service`` to processes that have checked what came from outside, and say where from.
+
+    Args:
+        service: The owner of the calls.
+        listener: Where they connect.
+        admit: Tells them from others, for a listener that others can reach, too.
+    """
+    app = SignallingApp(service, access=AccessPolicy(), max_body=MAX_PRIVATE_BODY, is_private=True)
+    acceptor = _Acceptor(_TrustedApp(app), max_head=MAX_PRIVATE_HEAD, admit=admit)
+    await trio.serve_listeners(acceptor.handle, [listener])
 
 
 def _remove(path: Path) -> None:
@@ -146,9 +198,11 @@ class _TrustedApp:
 class _Acceptor:
     """Runs each accepted connection so that none can harm the others."""
 
-    def __init__(self, app: ASGIApp, *, max_head: int = MAX_HEAD) -> None:
+    def __init__(self, app: ASGIApp, *, max_head: int = MAX_HEAD, admit: Admit | None = None) -> None:
         self._app = app
         self._max_head = max_head
+        self._admit = admit
+        self._accepted = 0
         self._open: set[HttpConnection] = set()
 
     def drain(self) -> None:
@@ -157,14 +211,17 @@ class _Acceptor:
 
     async def handle(self, stream: trio.SocketStream) -> None:
         async with stream:
-            if len(self._open) >= MAX_CONNECTIONS:
+            if self._accepted >= MAX_CONNECTIONS:
                 return
+            self._accepted += 1
             try:
                 await self._serve(stream)
             except (OSError, trio.BrokenResourceError):
                 pass
             except Exception:
                 _log.exception("http_connection_failed")
+            finally:
+                self._accepted -= 1
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         is_private = stream.socket.family == socket.AF_UNIX
@@ -172,7 +229,10 @@ class _Acceptor:
             ("", 0) if is_private else address[:2]
             for address in (stream.socket.getpeername(), stream.socket.getsockname())
         )
-        connection = HttpConnection(self._app, stream, client=client, server=server, max_head=self._max_head)
+        admitted = stream if self._admit is None else await self._admit(stream)
+        connection = HttpConnection(
+            self._app, admitted, client=client, server=server, max_head=self._max_head
+        )
         self._open.add(connection)
         try:
             await connection.run()

@@ -4,7 +4,6 @@ That may be in another process, hence each question may wait, and may be refused
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Required, TypeAlias, TypedDict, Unpack
 
 import attrs
@@ -14,6 +13,7 @@ from voicegate.access.grant import Grant
 from voicegate.event_socket import EventSocket
 from voicegate.ice import Credentials
 from voicegate.sdp import Candidate
+from voicegate.signalling.door import Door
 from voicegate.signalling.fault import RequestRefused
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "CallService",
     "CallTerms",
     "CreatedCall",
+    "DrainState",
     "Handshake",
     "OfferRefused",
 ]
@@ -45,6 +46,8 @@ class CallTerms(TypedDict, total=False):
     """The ``session`` object that came with the offer, as the client wrote it."""
     client: Required[str]
     """The IP address the offer came from, without a port."""
+    regions: Sequence[str]
+    """The regions, the one nearest to the client first; none, if it is not said."""
     data_channel_id: int | None
     """Of a data channel that the client has opened on its side and takes for opened on ours, 0 to 1023; None
     when it did not say so. Refused, with the code ``no_data_section`` and the param ``dcid``, when the offer
@@ -65,6 +68,18 @@ class CreatedCall:
     """``rtc_...``, hard to guess, of letters, digits, ``_`` and ``-``. Knowing it is the right to hang up."""
     answer: str
     """The SDP answer, as it goes out."""
+
+
+@attrs.frozen(kw_only=True)
+class DrainState:
+    """How far a service is with going away."""
+
+    is_draining: bool
+    """It takes no new calls."""
+    seconds_left: float | None
+    """Until the calls that are left end; None when nobody set them a time."""
+    calls: int
+    """Those that are left."""
 
 
 class OfferRefused(RequestRefused):
@@ -92,10 +107,10 @@ class Handshake(Protocol):
     async def accept(self) -> EventSocket:
         """Open it. Whoever does so closes it, or leaves that to the end of the handler."""
 
-    async def tunnel(self, owner: Path, *, grant: Grant) -> None:
-        """Let the process that listens on a private socket answer, and carry bytes until either end closes.
+    async def tunnel(self, door: Door, *, grant: Grant) -> None:
+        """Have another process accept it, and carry bytes until either end closes.
 
-        Errors: RequestRefused, 503, when nobody is there.
+        Errors: RequestRefused, when that process refuses or nobody is there; another one may then be asked.
         """
 
 
@@ -127,8 +142,8 @@ class CallService(Protocol):
         Errors: OfferRefused, as for an offer.
         """
 
-    def owner(self, call_id: str) -> Path | None:
-        """Return the private socket of the process that has a call; None when it would be this one."""
+    def owner(self, call_id: str) -> Door | None:
+        """Return the way to the process that has a call; None when it would be this one."""
 
     def local_call(self, call_id: str) -> "ActiveCall | None":
         """Return a call that goes on in this process."""
@@ -158,3 +173,15 @@ class CallService(Protocol):
 
     async def is_ready(self) -> bool:
         """Whether a call made now would work."""
+
+    async def begin_drain(self, *, seconds: float) -> None:
+        """Take no new calls from here on, tell those that go on, and end in ``seconds`` what is left of them.
+
+        Said again, the seconds count anew.
+        """
+
+    async def end_drain(self) -> None:
+        """Take calls again; what was told to those that go on is not taken back."""
+
+    async def drain_state(self) -> DrainState:
+        """Say whether there is a drain, and how far it is."""

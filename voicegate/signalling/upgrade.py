@@ -1,6 +1,5 @@
 """A WebSocket handshake and what becomes of it, in the words of ASGI."""
 
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -11,13 +10,14 @@ from starlette.types import Message, Receive, Scope, Send
 from voicegate.access import Grant
 from voicegate.event_socket import EventSocket
 from voicegate.signalling.api import client_address
+from voicegate.signalling.door import Door
 from voicegate.signalling.remote import CLIENT_HEADER, GRANT_HEADER, encode_grant
 
 __all__ = ["TUNNEL", "AsgiHandshake"]
 
 TUNNEL: Final = "voicegate.tunnel"
-"""An ASGI extension, and the type of its one message: ``path`` of a private socket, and ``headers`` to add to
-the handshake, which goes there; then bytes go both ways until either end closes."""
+"""An ASGI extension, and the type of its one message: a ``door``, and ``headers`` to put into the handshake,
+which goes there; once it is accepted, bytes go both ways until either end closes."""
 
 PROTOCOL: Final = "realtime"
 """The subprotocol of the API; browsers that name a key among theirs expect another one to be chosen."""
@@ -49,13 +49,13 @@ class AsgiHandshake:
         self._socket = _AsgiSocket(self._receive, self._send)
         return self._socket
 
-    async def tunnel(self, owner: Path, *, grant: Grant) -> None:
-        """Let another process answer."""
+    async def tunnel(self, door: Door, *, grant: Grant) -> None:
+        """Have another process accept it."""
         headers = [
             (CLIENT_HEADER.lower().encode(), client_address(self.request).encode()),
             (GRANT_HEADER.lower().encode(), encode_grant(grant).encode()),
         ]
-        await self._send({"type": TUNNEL, "path": str(owner), "headers": headers})
+        await self._send({"type": TUNNEL, "door": door, "headers": headers})
         self._is_tunnelled = True
 
     async def finish(self) -> None:

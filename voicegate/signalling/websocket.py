@@ -8,6 +8,7 @@ checked before any library sees it.
 
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import h11
@@ -15,8 +16,9 @@ import trio
 import trio_websocket
 from starlette.types import Message
 
+from voicegate.signalling.door import Door
 from voicegate.signalling.fault import RequestRefused
-from voicegate.signalling.remote import no_worker
+from voicegate.signalling.tunnel import carry, open_tunnel
 
 __all__ = ["SocketCarrier", "check_handshake", "is_handshake", "subprotocols"]
 
@@ -130,29 +132,18 @@ class SocketCarrier:
             with trio.move_on_after(CLOSE_SECONDS):
                 await self._socket.aclose(code, reason or None)
 
-    async def tunnel(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Hand the handshake to another process, and carry bytes until either end closes.
+    async def tunnel(self, door: Door, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Have another process accept the socket, and carry bytes until either end closes.
 
-        Errors: RequestRefused when nobody is there.
+        Errors: RequestRefused, when it refuses or nobody is there.
         """
-        try:
-            other = await trio.open_unix_socket(path)
-        except OSError as error:
-            raise no_worker() from error
-        async with other, trio.open_nursery() as nursery:
-
-            async def pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> None:
-                try:
-                    while data := await source.receive_some(_RECEIVE_SIZE):
-                        await sink.send_all(data)
-                except (OSError, trio.BrokenResourceError):
-                    pass
-                nursery.cancel_scope.cancel()
-
-            near = _Replay(self._stream, _head(self._request, instead=headers))
+        other, answer = await open_tunnel(door, self._request, headers)
+        async with other:
+            near = _Replay(self._stream, b"")
             near.go_on(self._trailing)
-            nursery.start_soon(pump, near, other)
-            nursery.start_soon(pump, other, near)
+            with suppress(OSError, trio.BrokenResourceError):
+                await near.send_all(answer)
+                await carry(near, other)
 
     async def _keep_alive(self, socket: trio_websocket.WebSocketConnection) -> None:
         try:
@@ -211,11 +202,9 @@ class _Replay(trio.abc.Stream):
         await self._stream.aclose()
 
 
-def _head(request: h11.Request, *, instead: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-    """Write a handshake again, with some headers instead of the client's own."""
-    replaced = {name for name, _ in instead}
-    headers = [(name, value) for name, value in request.headers if name not in replaced]
-    lines = [b"GET %b HTTP/1.1" % request.target, *(b"%b: %b" % each for each in (*headers, *instead))]
+def _head(request: h11.Request) -> bytes:
+    """Write a handshake again."""
+    lines = [b"GET %b HTTP/1.1" % request.target, *(b"%b: %b" % each for each in request.headers)]
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 

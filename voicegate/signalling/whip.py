@@ -6,7 +6,7 @@ a sideband may be attached to it (``GET /v1/realtime?call_id=``).
 
 What a PATCH is compared with, the entity tag, is taken from the ufrag of our side, which names the ICE
 session and is new with each restart. Candidates are read, as strictly as all else, and not needed: we are
-ICE-lite. Whoever gets another worker's call is led to it (`Api.forward`).
+ICE-lite. Whoever gets a call of another process is led to it (`Api.forward`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,9 +49,9 @@ def routes(api: Api) -> Sequence[Endpoint]:
             method="POST",
             summary="Make a call by WHIP",
             body={_SDP: _TEXT},
-            query={"model": _TEXT},
+            query={"model": _TEXT, "region": _TEXT},
             answers={201: {_SDP: _TEXT}},
-            errors=(400, 406, 413, 415, 422, 429, 503),
+            errors=(400, 406, 413, 415, 422, 429, 503, 504),
             headers={
                 "Location": "The call, for PATCH and DELETE",
                 "ETag": "Which ICE session it is in",
@@ -75,7 +75,7 @@ def routes(api: Api) -> Sequence[Endpoint]:
             summary="Add candidates to a call, or restart its ICE",
             body={_FRAGMENT: _TEXT},
             answers={200: {_FRAGMENT: _TEXT}, 204: {}},
-            errors=(400, 404, 412, 413, 415, 428),
+            errors=(400, 404, 412, 413, 415, 428, 502, 504),
             headers={"ETag": "Which ICE session it is in since the restart"},
         ),
         Endpoint(
@@ -84,7 +84,7 @@ def routes(api: Api) -> Sequence[Endpoint]:
             method="DELETE",
             summary="Hang up a call made by WHIP",
             answers={200: {}},
-            errors=(404,),
+            errors=(404, 502, 504),
         ),
         Endpoint(
             call,
@@ -112,6 +112,7 @@ class _Whip:
                 offer,
                 session=None,
                 client=client_address(request),
+                regions=self._api.regions(request),
                 grant=await self._api.authorize(request),
                 model=request.query_params.get("model", ""),
             )

@@ -5,6 +5,9 @@ const CHANNEL_LABEL = "voicegate"; // the agent's own; "oai-events" would speak 
 // What stands behind "#" in the page's address never leaves the browser: "#key=..." for a server that wants one.
 const KEY = new URLSearchParams(location.hash.slice(1)).get("key");
 const AUTHORIZATION = KEY ? { Authorization: `Bearer ${KEY}` } : {};
+// "?region=..." of the page's address: where its calls are to go.
+const REGION = new URLSearchParams(location.search).get("region");
+const QUERY = REGION ? `?region=${encodeURIComponent(REGION)}` : "";
 const POLL_CONNECTING_MS = 300;
 const POLL_TALKING_MS = 1000;
 
@@ -137,7 +140,7 @@ export class Call extends EventTarget {
   async #exchange(offer) {
     let response;
     try {
-      response = await fetch(CALLS, {
+      response = await fetch(CALLS + QUERY, {
         method: "POST",
         headers: { "Content-Type": "application/sdp", ...AUTHORIZATION },
         body: offer,
