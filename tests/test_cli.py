@@ -123,7 +123,7 @@ async def get(url: str) -> httpx2.Response:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_server_and_its_call_cleanly(number: int) -> None:
-    async with serve(*FREE, "--agent", "echo") as server:
+    async with serve(*FREE, "--agent", "echo", "--drain-seconds", "0") as server:
         assert (await get(f"{server.url}healthz")).status_code == 200
         relays = children(server.process.pid)
         assert relays
@@ -134,6 +134,63 @@ async def test_a_signal_ends_the_server_and_its_call_cleanly(number: int) -> Non
             assert await server.process.wait() == 0
         assert not any(map(is_alive, relays))
     assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+async def test_after_sigterm_a_call_goes_on_until_a_second_signal(second: int) -> None:
+    async with serve(*FREE, "--agent", "echo") as server, open_phone(server.url, make_client()) as phone:
+        await phone.wait_connected()
+        server.signal(signal.SIGTERM)
+        while "draining: 1 left, for 60 s at most" not in server.stderr:
+            await trio.sleep(0.02)
+        assert (await get(f"{server.url}readyz")).status_code == 503
+        assert (await get(f"{server.url}healthz")).status_code == 200
+        await hear_back(phone, sound.speech_like(1.0))
+        server.signal(second)
+        await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
+        assert await server.process.wait() == 0
+    assert "Traceback" not in server.stderr
+
+
+async def test_a_server_is_drained_and_undrained_from_outside() -> None:
+    async with serve(*FREE) as server:
+        arguments = ("--url", server.url)
+        status, said = await trio.to_thread.run_sync(run, "drain", "--seconds", "600", *arguments)
+        assert (status, said) == (0, "The server takes no new calls; it has no calls\n")
+        assert (await get(f"{server.url}readyz")).status_code == 503
+        status, said = await trio.to_thread.run_sync(run, "drain", "--undo", *arguments)
+        assert (status, said) == (0, "The server takes calls; it has no calls\n")
+        assert (await get(f"{server.url}readyz")).status_code == 200
+        server.signal(signal.SIGTERM)
+
+
+def test_a_secret_is_made_anew_each_time() -> None:
+    made = [run("secret", "new") for _ in range(2)]
+    assert all(status == 0 and re.fullmatch(r"[\w-]{43}\n", said) for status, said in made)
+    assert made[0] != made[1]
+
+
+@pytest.mark.parametrize("role", ["relay", "transceiver"])
+def test_a_machine_of_a_cluster_wants_its_secret_and_its_directory(role: str) -> None:
+    status, said = run(role)
+    assert (status, said.count("\n")) == (2, 1)
+    assert said.startswith(f"voicegate: secrets: a {role} has the cluster's secret")
+
+
+def test_a_configuration_is_checked_and_shown(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("worker = 3\nmax_calls = 0\n")
+    status, said = run("config", "check", "bad.toml", cwd=tmp_path)
+    assert status == 2
+    assert said == (
+        "error: bad.toml:1: unknown key 'worker'; did you mean workers?\n"
+        "error: bad.toml:2: max_calls: a whole number from 1 on is wanted, not 0\n"
+    )
+    (tmp_path / "good.toml").write_text('agent = "echo"\nrelay_flows = 5\n')
+    status, said = run("config", "check", "--role", "serve", "good.toml", cwd=tmp_path)
+    assert (status, said) == (0, "good.toml is good for `voicegate serve`\n")
+    status, said = run("config", "show", "good.toml", cwd=tmp_path)
+    assert status == 0
+    assert 'agent = "echo"  # good.toml\n' in said
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.4, 1.0])
@@ -311,7 +368,7 @@ async def test_what_is_advertised_is_what_clients_are_told() -> None:
         ((*FREE, "--agent", "json:dumps"), "json has no `async def dumps(call)`"),
         ((*FREE, "--agent", "[bold]x[/]"), "'[bold]x[/]'"),
         (("--config", "missing.toml"), "missing.toml"),
-        (("--config", "unknown.toml"), "unknown.toml: unknown key 'htpp'"),
+        (("--config", "unknown.toml"), "unknown.toml:1: unknown key 'htpp'; did you mean http?"),
         (("--config", "broken.toml"), "broken.toml"),
         (("--config", "typed.toml"), "typed.toml"),
     ],
