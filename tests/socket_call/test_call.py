@@ -10,7 +10,9 @@ from voicegate.audio import G711Codec
 from voicegate.call import (
     AudioFrame,
     Call,
+    Connected,
     EndCause,
+    GoingAway,
     InputCommitted,
     Interrupted,
     ItemAdded,
@@ -364,3 +366,59 @@ async def test_a_client_that_does_not_read_is_let_go(autojump_clock: MockClock) 
             await trio.sleep(1)
     assert client.call is not None
     assert client.call.detail == "the client does not read"
+
+
+async def test_a_call_is_told_that_the_server_goes_away_and_ends_then(autojump_clock: MockClock) -> None:
+    told: list[float] = []
+
+    async def listener(call: Call) -> None:
+        async for event in call.events:
+            match event:
+                case GoingAway(seconds=seconds):
+                    told.append(seconds)
+                case _:
+                    pass
+
+    async with open_call(listener) as client:
+        await client.wait("session.created")
+        assert client.call is not None
+        client.call.leave(seconds=600)
+        assert (await client.wait("voicegate.going_away"))["seconds"] == 600
+        client.call.stay()
+        await trio.sleep(700)
+        client.call.leave(seconds=10)
+        began_at = trio.current_time()
+        await client.read_out()
+        assert trio.current_time() == began_at + 10
+    assert told == [600, 10]
+    assert client.call.cause is EndCause.SERVER_DRAINED
+    assert client.socket.closed == (1001, "the server goes away")
+
+
+async def test_the_first_agents_speech_is_played_before_the_second_has_the_call(
+    autojump_clock: MockClock,
+) -> None:
+    began: list[float] = []
+
+    async def first(call: Call) -> None:
+        call.audio_out.send_nowait(speech(2.0))
+        call.audio_out.pause()
+        call.transfer(second)
+        await trio.sleep_forever()
+
+    async def second(call: Call) -> None:
+        began.append(trio.current_time())
+        assert call.audio_out.queued_ms == 0
+        assert isinstance(await call.events.receive(), Connected)
+        event = await call.events.receive()
+        assert isinstance(event, GoingAway)
+        assert event.seconds == pytest.approx(18, abs=0.1)
+
+    async with open_call(first) as client:
+        assert client.call is not None
+        client.call.leave(seconds=20)
+        began_at = trio.current_time()
+        await client.read_out()
+        assert len(client.heard()) == 2 * 2 * RATE
+    assert client.call.cause is EndCause.AGENT_FINISHED
+    assert began == [pytest.approx(began_at + 2, abs=0.1)]

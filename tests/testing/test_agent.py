@@ -16,6 +16,7 @@ from voicegate.call import (
     DtmfReceived,
     EncodedFrame,
     EndCause,
+    GoingAway,
     Interrupted,
     ItemAdded,
     MarkPlayed,
@@ -598,3 +599,32 @@ async def test_a_cancelled_test_ends_its_call(autojump_clock: MockClock) -> None
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert caller.cause is not None
+
+
+async def test_an_agent_is_told_that_the_server_goes_away(autojump_clock: MockClock) -> None:
+    told: list[float] = []
+
+    async def second(call: Call) -> None:
+        async for event in call.events:
+            match event:
+                case GoingAway(seconds=seconds):
+                    told.append(seconds)
+                case _:
+                    pass
+
+    async def first(call: Call) -> None:
+        call.converse()
+        async for event in call.events:
+            if isinstance(event, GoingAway):
+                told.append(event.seconds)
+                await trio.sleep(4)
+                call.transfer(second)
+
+    async with open_call(first) as caller:
+        await caller.wait_event("session.created")
+        began_at = trio.current_time()
+        caller.drain(seconds=10)
+        assert (await caller.wait_event("voicegate.going_away"))["seconds"] == 10
+        assert await caller.wait_ended() is EndCause.SERVER_DRAINED
+        assert trio.current_time() == pytest.approx(began_at + 10)
+    assert told == [10, pytest.approx(6)]

@@ -149,7 +149,7 @@ async def test_drops_within_calls_are_reported_by_reason(
     exchange = await Exchange.open(nursery, sleep)
     caller = exchange.call()
     await caller.wait_for(ClientState.CONNECTED)
-    caller.core._transmits.append(b"\xff" * 20)
+    caller.core._transmits.append((None, b"\xff" * 20))
     caller.flush()
     await trio.sleep(0.1)
     name = 'voicegate_transceiver_drops_total{reason="unknown_protocol"}'

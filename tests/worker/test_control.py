@@ -5,7 +5,7 @@ import attrs
 import pytest
 
 from voicegate.access import hash_key
-from voicegate.config import Config, SetUp
+from voicegate.config import Address, Config, SetUp
 from voicegate.sdp.candidate import host_candidates
 from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
 
@@ -26,6 +26,15 @@ CONFIGS = [
         set_up=SetUp(dtls=("1.2",), early=False, sped="off"),
         cors_origins=("https://example.org",),
         hosts=("a.example",),
+        directory="rediss://us:er@redis.example:6379/2",
+        hop="10.0.0.1:3479",
+        hop_networks=["10.0.0.0/8"],
+        peer="10.0.0.1:3480",
+        region="fra",
+        regions={"fra": {"location": [50.1, 8.7], "relays": ["192.0.2.1:3478"], "default": True}},
+        geo={"database": "cities.mmdb", "country_header": "CF-IPCountry"},
+        trusted_proxies=["192.0.2.0/24"],
+        max_calls_per_client=7,
     ),
     Config(tcp="off"),
 ]
@@ -39,7 +48,7 @@ def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) 
         transceiver_id=17,
         config=config,
         secrets=[b"\xfe" * 16],
-        hop_host="::1",
+        hop=Address("::1", 0),
         candidates=host_candidates(udp=[("192.0.2.1", 1)], tcp=[("2001:db8::1", 2)]),
         folder=Path("folder"),
         import_path=["", "beside"],
@@ -47,7 +56,7 @@ def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) 
     )
     received = WorkerSettings.from_json(json.loads(json.dumps(settings.to_json())))
     assert received.secrets == settings.secrets
-    for name in ("number", "count", "transceiver_id", "hop_host", "folder", "import_path", "logging"):
+    for name in ("number", "count", "transceiver_id", "hop", "folder", "import_path", "logging"):
         assert getattr(received, name) == getattr(settings, name)
     assert tuple(received.candidates) == settings.candidates
     assert received.config == attrs.evolve(config, secrets=())

@@ -13,9 +13,9 @@ from trio.testing import memory_stream_pair
 
 from tests.harness import make_client
 from voicegate.child.channel import ControlChannel, ControlMessage
-from voicegate.config import Config
+from voicegate.config import Address, Config
 from voicegate.sdp.candidate import host_candidates
-from voicegate.signalling import RemoteCalls, RequestRefused, hold_address
+from voicegate.signalling import RemoteCalls, RequestRefused, UnixDoor, hold_address
 from voicegate.transceiver.call_id import transceiver_id_of
 from voicegate.worker.control import WorkerSettings, worker_socket
 from voicegate.worker.process import run_worker
@@ -41,7 +41,7 @@ async def open_worker(**settings: object) -> AsyncIterator[tuple[ControlChannel,
             transceiver_id=17,
             config=config,
             secrets=[bytes(16)],
-            hop_host="127.0.0.1",
+            hop=Address("127.0.0.1", 0),
             candidates=host_candidates(udp=[("127.0.0.1", 9)]),
             folder=Path(folder),
             import_path=list(sys.path),
@@ -61,12 +61,12 @@ async def test_a_worker_says_where_it_takes_packets_and_how_many_calls_it_has(
         ready = await receive(control)
         assert ready["ready"] is True
         assert ready["hop"][0] == "127.0.0.1"
-        assert await receive(control) == {"calls": 0}
-        calls = RemoteCalls(worker_socket(folder, 17), agent_name="echo")
+        assert await receive(control) == {"calls": 0, "is_draining": False}
+        calls = RemoteCalls(UnixDoor(worker_socket(folder, 17)), agent_name="echo")
         created = await calls.create_call(make_client().offer(), session=None, client="192.0.2.1")
         assert transceiver_id_of(created.id) == 17
         assert "127.0.0.1 9 typ host" in created.answer
-        while await receive(control) != {"calls": 1}:
+        while await receive(control) != {"calls": 1, "is_draining": False}:
             pass
         assert b"voicegate_gc_pause_ms" in await calls.metrics()
         assert await calls.is_ready()
@@ -76,7 +76,7 @@ async def test_a_worker_says_where_it_takes_packets_and_how_many_calls_it_has(
 async def test_a_client_is_counted_wherever_its_offers_arrive() -> None:
     async with open_worker(max_pending_calls_per_client=1) as (control, folder):
         await receive(control)
-        calls = RemoteCalls(worker_socket(folder, 17), agent_name="echo")
+        calls = RemoteCalls(UnixDoor(worker_socket(folder, 17)), agent_name="echo")
         for client in ("192.0.2.1", "192.0.2.2"):
             await calls.create_call(make_client().offer(), session=None, client=client)
         with pytest.raises(RequestRefused) as caught:

@@ -13,7 +13,14 @@ from tests.signalling.conftest import OFFER, MemoryService
 from voicegate.access import Grant
 from voicegate.event_socket import EventSocket
 from voicegate.ice import Route
-from voicegate.signalling import CreatedCall, OfferRefused, RequestRefused, serve_privately
+from voicegate.signalling import (
+    CreatedCall,
+    Door,
+    OfferRefused,
+    RequestRefused,
+    UnixDoor,
+    serve_privately,
+)
 from voicegate.transceiver.call_id import call_id_of
 from voicegate.worker.control import server_socket, worker_socket
 from voicegate.worker.shared import SharedCalls
@@ -44,6 +51,7 @@ class Place:
     own: Worker
     other: Worker
     server: Worker
+    folder: Path
 
 
 @pytest.fixture
@@ -53,7 +61,8 @@ async def place(nursery: trio.Nursery) -> AsyncIterator[Place]:
         own, other, server = Worker(1), Worker(2), Worker(3)
         await nursery.start(serve_privately, other, worker_socket(folder, 2))
         await nursery.start(serve_privately, server, server_socket(folder))
-        yield Place(SharedCalls(own, transceiver_id=1, folder=folder), own, other, server)
+        public = SharedCalls(own, transceiver_id=1, folder=folder, region="eu")
+        yield Place(public, own, other, server, folder)
         nursery.cancel_scope.cancel()
 
 
@@ -93,6 +102,32 @@ async def test_an_offer_that_finds_no_room_is_handed_over_whole(place: Place) ->
         await create(place.public)
 
 
+async def test_a_client_that_is_nearer_to_another_region_is_the_servers_to_place(place: Place) -> None:
+    async def create_for(*regions: str) -> str:
+        made = await place.public.create_call(OFFER, session=None, client="", regions=regions)
+        return made.id
+
+    assert (await create_for("eu", "us")) in place.own.calls
+    assert (await create_for("us", "eu")) in place.server.calls
+    # Where the server knows nobody either, there is still room here.
+    place.server.fault = OfferRefused("nowhere", status=503, code="no_capacity", param=None)
+    assert (await create_for("us", "eu")) in place.own.calls
+    place.server.fault = OfferRefused("no offer", status=400)
+    with pytest.raises(OfferRefused, match="no offer"):
+        await create_for("us", "eu")
+
+
+async def test_what_no_worker_here_has_the_server_is_asked_for(place: Place) -> None:
+    elsewhere = call_id_of(Route(9, bytes(8)))
+    place.server.calls[elsewhere] = {"id": elsewhere, "state": "connected"}
+    assert await place.public.session(elsewhere) == place.server.calls[elsewhere]
+    assert place.public.owner(elsewhere) == UnixDoor(place.folder / "server")
+    knock = Knock()
+    await place.public.attach(elsewhere, knock, grant=GRANT)
+    assert knock.led == ["server"]
+    assert await place.public.end_call(elsewhere)
+
+
 async def test_an_offer_that_is_wrong_is_refused_at_once(place: Place) -> None:
     place.own.fault = OfferRefused("too many", status=429, code="too_many_pending_calls")
     with pytest.raises(OfferRefused, match="too many"):
@@ -120,9 +155,10 @@ class Knock:
     async def accept(self) -> EventSocket:
         raise NotImplementedError
 
-    async def tunnel(self, owner: Path, *, grant: Grant) -> None:
+    async def tunnel(self, door: Door, *, grant: Grant) -> None:
         assert grant == GRANT
-        self.led.append(owner.name)
+        assert isinstance(door, UnixDoor)
+        self.led.append(door.path.name)
 
 
 GRANT = Grant(key="web")
@@ -155,8 +191,8 @@ async def test_a_session_that_finds_no_room_is_led_to_who_knows_where_some_is(pl
 
 async def test_the_owner_of_a_call_is_told_by_its_id(place: Place) -> None:
     theirs = place.public.owner(await create(place.other))
-    assert theirs is not None
-    assert theirs.name == "00000002"
+    assert isinstance(theirs, UnixDoor)
+    assert theirs.path.name == "00000002"
     ours = await create(place.public)
     assert place.public.owner(ours) is None
     assert place.public.local_call(ours) is None

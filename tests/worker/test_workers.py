@@ -128,7 +128,7 @@ async def test_workers_are_one_server_to_those_who_ask(
 async def test_a_workers_death_ends_only_its_calls_and_another_takes_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("voicegate.worker.supervisor._ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("voicegate.worker.keeper.ANSWER_SECONDS", 1.0)
     async with trio.open_nursery() as nursery:
         async with open_place() as place:
             phones: dict[int, Phone] = {}

@@ -16,6 +16,8 @@ class EndCause(Enum):
     AGENT_FAILED = "agent_failed"
     """The agent raised; the traceback is in the log."""
     SERVER_STOPPED = "server_stopped"
+    SERVER_DRAINED = "server_drained"
+    """The server goes away; the call was told how long it may go on, and that is over."""
     NO_STUN = "no_stun_seen"
     """No connectivity check arrived: UDP is blocked, or the advertised address is wrong."""
     BAD_INTEGRITY = "bad_integrity"

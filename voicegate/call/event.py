@@ -13,6 +13,7 @@ __all__ = [
     "ChannelClosed",
     "ChannelOpened",
     "Connected",
+    "GoingAway",
     "Interrupted",
     "Interruption",
     "MarkPlayed",
@@ -35,6 +36,17 @@ class Connected:
 
     setup_ms: float
     """From the client's offer to here."""
+
+
+@attrs.frozen
+class GoingAway:
+    """The server that has the call goes away, and takes no new ones: a good moment to come to an end.
+
+    Said again when that changes, and to an agent that comes later.
+    """
+
+    seconds: float
+    """For how long the call may go on; the server ends it then."""
 
 
 @attrs.frozen
@@ -81,6 +93,7 @@ class TurnAnswered:
 
 CallEvent: TypeAlias = (
     Connected
+    | GoingAway
     | ChannelOpened
     | ChannelClosed
     | SpeechStarted

@@ -95,7 +95,7 @@ class Keeper(ABC):
     # What a subclass knows
 
     @abstractmethod
-    def _first_message(self) -> ControlMessage:
+    async def _first_message(self) -> ControlMessage:
         """Return the configuration of a worker that takes this place now."""
 
     def _welcome(self, reply: ControlMessage) -> None:  # noqa: B027 - not each wants to know
@@ -141,7 +141,7 @@ class Keeper(ABC):
         """Talk to a worker until it is gone; return why, unless only its exit status can tell."""
         try:
             with trio.fail_after(self._start_seconds):
-                await control.send(self._first_message())
+                await control.send(await self._first_message())
                 reply = await control.receive()
             if reply is None:
                 return None

@@ -54,10 +54,11 @@ from voicegate.realtime.notice import (
     CallNotice,
     InputDtmf,
     OutputInterrupted,
+    ServerLeaving,
     SpeechBegan,
     TurnOver,
 )
-from voicegate.realtime.outbox import Outbox
+from voicegate.realtime.outbox import GOING_AWAY, Outbox
 from voicegate.realtime.session_config import detection
 from voicegate.wire.json_value import JSON, JSONObject, decode_object
 
@@ -176,6 +177,8 @@ class LiveSession:
             for source in self._sources:
                 if source != CHANNEL:
                     self._send("transport.dtmf.received", source=source, event=notice.digit)
+        if isinstance(notice, ServerLeaving) and notice.source in {None, *self._sources}:
+            self._send(GOING_AWAY, source=notice.source, seconds=notice.seconds)
         if self._agent != "conversing":
             return
         match notice:

@@ -10,6 +10,7 @@ __all__ = [
     "OutputBegan",
     "OutputDrained",
     "OutputInterrupted",
+    "ServerLeaving",
     "SpeechBegan",
     "SpeechEnded",
     "TurnOver",
@@ -72,6 +73,23 @@ class InputDtmf:
     duration_ms: int
 
 
+@attrs.frozen
+class ServerLeaving:
+    """The server goes away."""
+
+    seconds: float
+    """For how long the call may go on."""
+    source: str | None = None
+    """The connection that is to be told; None: all."""
+
+
 CallNotice: TypeAlias = (
-    SpeechBegan | SpeechEnded | TurnOver | OutputBegan | OutputDrained | OutputInterrupted | InputDtmf
+    SpeechBegan
+    | SpeechEnded
+    | TurnOver
+    | OutputBegan
+    | OutputDrained
+    | OutputInterrupted
+    | InputDtmf
+    | ServerLeaving
 )

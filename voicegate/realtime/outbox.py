@@ -9,7 +9,11 @@ from voicegate.realtime.client_session import ServerEventOut
 from voicegate.realtime.fault import EventRefused
 from voicegate.wire.json_value import JSON, encode_object
 
-__all__ = ["Outbox"]
+__all__ = ["GOING_AWAY", "Outbox"]
+
+GOING_AWAY: Final = "voicegate.going_away"
+"""The event, with ``seconds``, by which clients of any API are told that the server ends their call soon. No
+API has one for it; they pass over what they do not know."""
 
 
 class Outbox:

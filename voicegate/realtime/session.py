@@ -56,11 +56,12 @@ from voicegate.realtime.notice import (
     OutputBegan,
     OutputDrained,
     OutputInterrupted,
+    ServerLeaving,
     SpeechBegan,
     SpeechEnded,
     TurnOver,
 )
-from voicegate.realtime.outbox import Outbox
+from voicegate.realtime.outbox import GOING_AWAY, Outbox
 from voicegate.realtime.responder import Responder
 from voicegate.realtime.session_config import check_response, detection, new_session, update_session
 from voicegate.realtime.upstream import Upstream
@@ -199,6 +200,9 @@ class RealtimeSession:
                     "input_audio_buffer.dtmf_event_received", event=digit, received_at=received_at
                 )
                 self._outbox.tell(DtmfReceived(digit=digit, duration_ms=duration_ms))
+            case ServerLeaving(seconds=seconds, source=source):
+                if source is None or source in self._clients:
+                    self._outbox.send(GOING_AWAY, source=source, seconds=seconds)
         self._settle(now)
 
     def handle_report(self, report: AgentReport, *, now: float) -> None:

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from voicegate.audio import Resampler
-from voicegate.call import Agent, Call, Connected, EndCause
+from voicegate.call import Agent, Call, Connected, EndCause, GoingAway
 from voicegate.errors import UsageError
 from voicegate.event_socket import EventSocket
 from voicegate.realtime.action import (
@@ -34,7 +34,7 @@ from voicegate.realtime.action import (
 )
 from voicegate.realtime.agent_event import AgentReport, ResponseEnded
 from voicegate.realtime.fault import EventRefused
-from voicegate.realtime.notice import OutputDrained
+from voicegate.realtime.notice import OutputDrained, ServerLeaving
 from voicegate.realtime.session import RealtimeSession
 from voicegate.socket_call.channels import NoChannels
 from voicegate.socket_call.control import SAMPLE_RATE, SocketControl
@@ -69,6 +69,7 @@ _log = structlog.get_logger()
 
 _CLOSE_CODES: Final = {
     EndCause.SERVER_STOPPED: 1001,
+    EndCause.SERVER_DRAINED: 1001,
     EndCause.AGENT_FAILED: 1011,
     EndCause.INTERNAL_ERROR: 1011,
 }
@@ -174,8 +175,10 @@ class SocketCall:
             transfer=self._transfer,
         )
         self._metadata = metadata
-        self._call = self._open_call()
         self._scope = trio.CancelScope()
+        self._stay_scope = trio.CancelScope()
+        """Ends when the server goes away, if it does."""
+        self._call = self._open_call()
         self._write_scope = trio.CancelScope(shield=True)
         # Events for the client
         self._outbox: deque[str] = deque()
@@ -217,11 +220,14 @@ class SocketCall:
         with self._scope:
             self._session.attach(_SOURCE)
             self._settle()
-            with trio.move_on_after(max_seconds):
+            with trio.move_on_after(max_seconds), self._stay_scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read)
                     nursery.start_soon(self._keep_time)
                     await self._run_agents()
+            if self._stay_scope.cancelled_caught:
+                self.end(EndCause.SERVER_DRAINED, "the server goes away")
+                return
             self._session.expire()
             self._settle()
             self.end(EndCause.MAX_DURATION, f"{max_seconds:.0f} s are over")
@@ -229,6 +235,9 @@ class SocketCall:
     def _open_call(self) -> Call:
         call = Call(self.id, control=self.control, metadata=self._metadata, link=self._channels)
         call.push_event(Connected(0.0))
+        if self._stay_scope.deadline < inf:
+            seconds = self._stay_scope.deadline - trio.current_time()
+            call.push_event(GoingAway(round(max(0.0, seconds), 3)))
         return call
 
     async def _run_agents(self) -> None:
@@ -240,6 +249,8 @@ class SocketCall:
                 if self._next_agent is None:
                     break
                 agent, self._next_agent = self._next_agent, None
+                self.control.resume()
+                await self._call.audio_out.drain()
                 self._call.close()
                 self._session.release_agent(now=trio.current_time())
                 self._settle()
@@ -252,6 +263,18 @@ class SocketCall:
             if self.control.is_hanging_up:
                 await trio.sleep_forever()  # until all that it said has been played
             self.end(EndCause.AGENT_FINISHED, "the agent returned")
+
+    def leave(self, *, seconds: float) -> None:
+        """Tell both ends that the server goes away, and end the call when so many seconds are over."""
+        now = trio.current_time()
+        self._stay_scope.deadline = now + seconds
+        self._call.push_event(GoingAway(seconds))
+        self._session.handle_notice(ServerLeaving(seconds), now=now)
+        self._settle()
+
+    def stay(self) -> None:
+        """Go on, as if nothing had been said."""
+        self._stay_scope.deadline = inf
 
     def end(self, cause: EndCause, detail: str) -> None:
         """End the call; the first cause given is the one that counts."""

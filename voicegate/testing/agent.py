@@ -165,6 +165,11 @@ class Caller:
 
     # The end
 
+    def drain(self, *, seconds: float = 60.0) -> None:
+        """Have the server go away: the agent gets `voicegate.GoingAway`, and the call may last so long."""
+        self._check()
+        self._call.leave(seconds)
+
     @property
     def cause(self) -> EndCause | None:
         """Why the call ended; None as long as it goes on."""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from itertools import count
+from math import inf
 from typing import Any, Final
 
 import trio
@@ -19,6 +20,7 @@ from voicegate.call import (
     Connected,
     EncodedFrame,
     EndCause,
+    GoingAway,
     Wants,
 )
 from voicegate.errors import UsageError
@@ -127,6 +129,7 @@ class MemoryCall:
         self._numbers = count(1)  # Not random: what a test has seen once, it sees again.
         self._is_attached = trio.Event()
         self._scope = trio.CancelScope()
+        self._stay_scope = trio.CancelScope()
         self._agent_scope = trio.CancelScope()
         codec = PlainCodec(rate)
         self.microphone: Final = Microphone(codec)
@@ -159,8 +162,10 @@ class MemoryCall:
             try:
                 with self._scope:
                     nursery.start_soon(self._play)
-                    with trio.move_on_after(self._max_seconds):
+                    with trio.move_on_after(self._max_seconds), self._stay_scope:
                         await self._run_agents()
+                    if self._stay_scope.cancelled_caught:
+                        self.end(EndCause.SERVER_DRAINED, "the server goes away")
                     self.end(EndCause.MAX_DURATION, f"{self._max_seconds:.0f} s are over")
             finally:
                 self.end(EndCause.SERVER_STOPPED, "the test is over")
@@ -221,6 +226,13 @@ class MemoryCall:
         """Have a key of the client's telephone pressed."""
         self._conversation.handle_notice(InputDtmf(digit, duration_ms), now=trio.current_time())
 
+    def leave(self, seconds: float) -> None:
+        """Have the server go away."""
+        now = trio.current_time()
+        self._stay_scope.deadline = now + seconds
+        self._push_event(GoingAway(seconds))
+        self._conversation.leave(seconds=seconds, now=now)
+
     # What surrounds the conversation
 
     def tell(self, notice: AgentNotice) -> None:
@@ -254,6 +266,9 @@ class MemoryCall:
         self._call.push_event(Connected(0.0))
         for channel in self.channels.channels.values():
             self._call.push_event(ChannelOpened(channel))
+        if self._stay_scope.deadline < inf:
+            seconds = self._stay_scope.deadline - trio.current_time()
+            self._call.push_event(GoingAway(round(max(0.0, seconds), 3)))
 
     def _open_session(self, now: float) -> ClientSession:
         self._is_attached.set()  # This is what an attached client brings about.

@@ -3,6 +3,11 @@
 Layer: shell (Trio), around `voicegate.transceiver.core` and `voicegate.transceiver.media`, which are sans-IO.
 """
 
-from voicegate.transceiver.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
+from voicegate.transceiver.transceiver import (
+    TooManyPendingError,
+    Transceiver,
+    TransceiverDrainingError,
+    TransceiverFullError,
+)
 
-__all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]
+__all__ = ["TooManyPendingError", "Transceiver", "TransceiverDrainingError", "TransceiverFullError"]

@@ -39,7 +39,7 @@ from voicegate.realtime.action import (
     TellAgent,
 )
 from voicegate.realtime.live import LiveSession
-from voicegate.realtime.notice import CallNotice, SpeechBegan, SpeechEnded, TurnOver
+from voicegate.realtime.notice import CallNotice, ServerLeaving, SpeechBegan, SpeechEnded, TurnOver
 from voicegate.realtime.session import RealtimeSession
 from voicegate.transceiver.call_id import live_id_of
 from voicegate.transceiver.control import MediaControl
@@ -110,6 +110,8 @@ class Conversation:
         self._is_pumping = False
         self._is_over = False
         self._deadline: float | None = None
+        self._leaves_at: float | None = None
+        """When the server ends the call, as far as clients are told."""
 
     # The client's data channel
 
@@ -126,7 +128,7 @@ class Conversation:
         """Speak on a channel that is open now."""
         if self._channel is not None:
             self._channel.open(channel)
-            self._feed(lambda: self._attach_channel(self._require(now)), now)
+            self._feed(lambda: self._attach_channel(self._require(now), now), now)
 
     def close_channel(self, channel: Channel, *, now: float) -> bool:
         """Give up a channel that was closed; False when it is none of ours."""
@@ -173,7 +175,7 @@ class Conversation:
         name = f"sideband-{next(self._numbers)}"
         sideband = self._sidebands[name] = Sideband(socket)
         now = trio.current_time()
-        self._feed(lambda: self._require(now).attach(name), now)
+        self._feed(lambda: self._attach(self._require(now), name, now), now)
         try:
             await sideband.run(lambda text: self.handle_text(text, source=name, now=trio.current_time()))
         finally:
@@ -230,6 +232,15 @@ class Conversation:
         """Return when `handle_timeout` is wanted."""
         return self._deadline
 
+    def leave(self, *, seconds: float, now: float) -> None:
+        """Tell all clients that the server goes away, and those that come later."""
+        self._leaves_at = now + seconds
+        self.handle_notice(ServerLeaving(seconds), now=now)
+
+    def stay(self) -> None:
+        """Tell nobody any more."""
+        self._leaves_at = None
+
     def expire(self, *, now: float) -> None:
         """Tell all clients that the session has lasted as long as it may."""
         if self._session is not None:
@@ -250,13 +261,19 @@ class Conversation:
             self.is_open = not self._is_over
             self._control.follow_output()
             # Also a channel that is still to come is attached: it is to hear all that has been said.
-            self._attach_channel(self._session)
+            self._attach_channel(self._session, now)
         return self._session
 
-    def _attach_channel(self, session: ClientSession) -> None:
+    def _attach_channel(self, session: ClientSession, now: float) -> None:
         if self._channel is not None and not self._is_attached:
             self._is_attached = True
-            session.attach(_CHANNEL)
+            self._attach(session, _CHANNEL, now)
+
+    def _attach(self, session: ClientSession, name: str, now: float) -> None:
+        session.attach(name)
+        if self._leaves_at is not None:
+            seconds = round(max(0.0, self._leaves_at - now), 3)
+            session.handle_notice(ServerLeaving(seconds, name), now=now)
 
     def _feed(self, step: Callable[[], object], now: float) -> None:
         """Do a step of the session's and all that comes of it; its faults, which are ours, end the call."""

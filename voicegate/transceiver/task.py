@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, Final, ParamSpec, Protocol
 from weakref import WeakMethod, proxy
 
@@ -20,6 +21,7 @@ from voicegate.call import (
     Connected,
     DtmfReceived,
     EndCause,
+    GoingAway,
     TurnAnswered,
 )
 from voicegate.datachannel import Channel
@@ -147,6 +149,8 @@ class ActiveCall:
         self._call = self._open_call()
         self._reached = trio.Event()
         self._scope = trio.CancelScope()
+        self._stay_scope = trio.CancelScope()
+        """Ends when the server goes away, if it does."""
         self._agent_scope = trio.CancelScope()
         self._path: Path | None = None
 
@@ -182,9 +186,11 @@ class ActiveCall:
         with structlog.contextvars.bound_contextvars(call=self.id, **self._terms.labels):
             try:
                 with self._scope:
-                    with trio.move_on_after(self._terms.max_seconds):
+                    with trio.move_on_after(self._terms.max_seconds), self._stay_scope:
                         await self._reached.wait()
                         await self._run_agents()
+                    if self._stay_scope.cancelled_caught:
+                        self.end(EndCause.SERVER_DRAINED, "the server goes away")
                     if self.cause is None:
                         self.conversation.expire(now=trio.current_time())
                     self.end(EndCause.MAX_DURATION, f"{self._terms.max_seconds:.0f} s are over")
@@ -240,6 +246,21 @@ class ActiveCall:
             self._call.push_event(Connected(setup_ms))
         for channel in self._channels.channels.values():
             self._call.push_event(ChannelOpened(channel))
+        if self._stay_scope.deadline < inf:
+            seconds = self._stay_scope.deadline - trio.current_time()
+            self._call.push_event(GoingAway(round(max(0.0, seconds), 3)))
+
+    def leave(self, *, seconds: float) -> None:
+        """Tell everybody that the server goes away, and end the call when so many seconds are over."""
+        now = trio.current_time()
+        self._stay_scope.deadline = now + seconds
+        self._call.push_event(GoingAway(seconds))
+        self.conversation.leave(seconds=seconds, now=now)
+
+    def stay(self) -> None:
+        """Go on, as if nothing had been said."""
+        self._stay_scope.deadline = inf
+        self.conversation.stay()
 
     def end(self, cause: EndCause, detail: str) -> None:
         """End the call; the first cause given is the one that counts."""

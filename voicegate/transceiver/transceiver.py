@@ -32,7 +32,12 @@ from voicegate.transceiver.lateness import BOUNDS_MS
 from voicegate.transceiver.task import ActiveCall, CallTerms
 from voicegate.wire.json_value import JSON
 
-__all__ = ["TooManyPendingError", "Transceiver", "TransceiverFullError"]
+__all__ = [
+    "TooManyPendingError",
+    "Transceiver",
+    "TransceiverDrainingError",
+    "TransceiverFullError",
+]
 
 _log = structlog.get_logger()
 
@@ -46,6 +51,10 @@ _NTP_EPOCH: Final = datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)
 
 class TransceiverFullError(VoicegateError):
     """No slot is left for another call."""
+
+
+class TransceiverDrainingError(VoicegateError):
+    """It takes no new calls."""
 
 
 class TooManyPendingError(VoicegateError):
@@ -98,6 +107,11 @@ class Transceiver:
         self._totals: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
         self._nursery: trio.Nursery | None = None
+        self._drains_until: float | None = None
+        self.is_retired = False
+        """Whether no calls are taken any more, because somebody else has our id."""
+        self.changed = trio.Event()
+        """Set, and replaced, when a drain begins or ends, and when the last call is over."""
         self._uplink = uplink
         self._collector = collector
         self.has_api = True
@@ -124,6 +138,58 @@ class Transceiver:
         """Calls that are set up or going on."""
         return len(self._calls)
 
+    # Going away
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new calls are taken."""
+        return self.is_retired or self._drains_until is not None
+
+    @property
+    def drain_seconds_left(self) -> float | None:
+        """How long the calls that are left may go on; None when nobody set them a time."""
+        if self._drains_until is None:
+            return None
+        return max(0.0, self._drains_until - trio.current_time())
+
+    def begin_drain(self, *, seconds: float) -> None:
+        """Take no new calls, tell those that go on, and end in ``seconds`` what is left of them.
+
+        Said again, it counts anew.
+        """
+        self._drains_until = trio.current_time() + seconds
+        for call in list(self._calls.values()):
+            call.leave(seconds=seconds)
+        self.note_change()
+
+    def end_drain(self) -> None:
+        """Take calls again, and let those that are left go on; nobody is told."""
+        self._drains_until = None
+        for call in self._calls.values():
+            call.stay()
+        self.note_change()
+
+    def retire(self) -> None:
+        """Take no new calls ever again, and let all others go on: somebody else has our id."""
+        self.is_retired = True
+        self.note_change()
+
+    def note_change(self) -> None:
+        """Wake whoever waits for `changed`."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def wait_empty(self) -> None:
+        """Wait until there are no calls.
+
+        Cancellation: a checkpoint always.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._calls:
+            await self.changed.wait()
+
+    # Calls
+
     def create_call(
         self,
         offer: str,
@@ -137,6 +203,7 @@ class Transceiver:
         model: str = "",
         max_seconds: float | None = None,
         labels: Mapping[str, str] | None = None,
+        candidates: Sequence[Candidate] | None = None,
     ) -> tuple[str, str]:
         """Answer an SDP offer; the call waits for its client from here on. Returns its id and the SDP answer.
 
@@ -152,10 +219,11 @@ class Transceiver:
             model: What the session calls the agent.
             max_seconds: How long the call may last, if not as long as any.
             labels: What it is known by in logs and descriptions.
+            candidates: The relays' addresses that the answer lists, if not those of the transceiver.
 
         Errors: WireError for text that is not SDP, OfferError for an offer that cannot be answered, both
         naming the line; EventRefused, a WireError, for a session that cannot be; TransceiverFullError,
-        TooManyPendingError.
+        TooManyPendingError, TransceiverDrainingError.
         """
         nursery = self._admit(client)
         now = trio.current_time()
@@ -167,7 +235,7 @@ class Transceiver:
         local = self._keyring.mint(route)
         description = SessionDescription.decode(offer)
         association = self._agree_association(description, now)
-        ours = self._local_parameters(local, association, needs_data=data_channel_id is not None)
+        ours = self._local_parameters(local, association, candidates, needs_data=data_channel_id is not None)
         negotiated = answer(description, ours)
         core = self._open_core(local, negotiated, ours, association, data_channel_id, now)
         terms = CallTerms(
@@ -180,9 +248,7 @@ class Transceiver:
             labels=labels or {},
         )
         call = ActiveCall(call_id, core, terms, exchange=self.engine, now=now)
-        self._calls[call.id], self._pending[call] = call, client
-        self.engine.add(call, session_id=route.session_id)
-        nursery.start_soon(self._run_call, call, route.session_id)
+        self._start(call, nursery, client=client, session_id=route.session_id)
         return call.id, negotiated.answer.encode()
 
     def find(self, call_id: str) -> ActiveCall | None:
@@ -234,6 +300,9 @@ class Transceiver:
         for call in self._calls.values():
             _count(call, totals, drops)
         metrics.gauge("calls", "Calls that are set up or going on", len(self._calls))
+        metrics.gauge("calls_max", "Slots for calls", self._max_calls)
+        metrics.gauge("draining", "Whether no new calls are taken", self.is_draining)
+        metrics.gauge("retired", "Whether somebody else has taken the id of the transceiver", self.is_retired)
         connected = sum(call.is_connected for call in self._calls.values())
         metrics.gauge("calls_connected", "Calls whose media can flow", connected)
         metrics.counter("calls_ended", "Calls that ended, by cause", self._ended_causes, label="cause")
@@ -329,6 +398,8 @@ class Transceiver:
 
     def _admit(self, client: str) -> trio.Nursery:
         """See that there is room for one more call, and for one more half-open handshake."""
+        if self.is_draining:
+            raise TransceiverDrainingError("no new calls are taken: the server goes away")
         if self._nursery is None or len(self._calls) >= self._max_calls:
             raise TransceiverFullError(f"all {self._max_calls} slots are taken")
         for call in [call for call in self._pending if call.is_connected]:
@@ -356,14 +427,19 @@ class Transceiver:
         return SctpAssociation(random=self._random, now=now, remote_port=offered.sctp_port)
 
     def _local_parameters(
-        self, local: Credentials, association: SctpAssociation | None, *, needs_data: bool
+        self,
+        local: Credentials,
+        association: SctpAssociation | None,
+        candidates: Sequence[Candidate] | None,
+        *,
+        needs_data: bool,
     ) -> LocalParameters:
         """Say what our side of a call is."""
         return LocalParameters(
             ice_ufrag=local.ufrag,
             ice_pwd=local.pwd,
             fingerprint=str(self._certificate.fingerprint),
-            candidates=tuple(self.candidates),
+            candidates=tuple(self.candidates if candidates is None else candidates),
             session_id=int.from_bytes(self._random(8), "big") >> 1,
             ssrc=int.from_bytes(self._random(4), "big"),
             cname=b32encode(self._random(10)).decode().lower(),
@@ -375,6 +451,11 @@ class Transceiver:
             needs_data=needs_data,
         )
 
+    def _start(self, call: ActiveCall, nursery: trio.Nursery, *, client: str, session_id: bytes) -> None:
+        self._calls[call.id], self._pending[call] = call, client
+        self.engine.add(call, session_id=session_id)
+        nursery.start_soon(self._run_call, call, session_id)
+
     async def _run_call(self, call: ActiveCall, session_id: bytes) -> None:
         try:
             await call.run()
@@ -383,6 +464,8 @@ class Transceiver:
             del self._calls[call.id]
             self._pending.pop(call, None)
             self._remember(call)
+            if not self._calls:
+                self.note_change()
 
     def _remember(self, call: ActiveCall) -> None:
         self._ended.append(call.describe())

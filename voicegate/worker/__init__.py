@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         LocalCalls,
         make_gate,
         make_transceiver,
-        new_transceiver_id,
         open_port,
     )
     from voicegate.worker.supervisor import Workers, run_workers
@@ -23,7 +22,6 @@ __all__ = [
     "Workers",
     "make_gate",
     "make_transceiver",
-    "new_transceiver_id",
     "open_port",
     "run_agents",
     "run_workers",
@@ -32,10 +30,7 @@ __all__ = [
 # Loaded at first use: a worker needs nothing of its supervisor's.
 _MODULES = {
     **dict.fromkeys(("Agents", "run_agents"), "voicegate.worker.agents"),
-    **dict.fromkeys(
-        ("LocalCalls", "make_gate", "make_transceiver", "new_transceiver_id", "open_port"),
-        "voicegate.worker.calls",
-    ),
+    **dict.fromkeys(("LocalCalls", "make_gate", "make_transceiver", "open_port"), "voicegate.worker.calls"),
     **dict.fromkeys(("Workers", "run_workers"), "voicegate.worker.supervisor"),
 }
 

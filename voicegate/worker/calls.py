@@ -2,13 +2,14 @@
 
 import datetime
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
+from weakref import WeakKeyDictionary
 
+import structlog
 import trio
 
 from voicegate.access import Admission, CapExceeded, Gate, Grant
@@ -20,12 +21,17 @@ from voicegate.ice import Credentials, Keyring, Route
 from voicegate.observability import Metrics
 from voicegate.realtime.fault import EventRefused
 from voicegate.sdp import Candidate, OfferError
-from voicegate.signalling import CreatedCall, OfferRefused, RequestRefused
+from voicegate.signalling import CreatedCall, Door, OfferRefused, RequestRefused
 from voicegate.signalling.api import client_address, unknown_call
 from voicegate.signalling.gatekeeper import unix_time
-from voicegate.signalling.service import CallTerms, Handshake
+from voicegate.signalling.service import CallTerms, DrainState, Handshake
 from voicegate.socket_call import SocketCall, run_socket_call
-from voicegate.transceiver import TooManyPendingError, Transceiver, TransceiverFullError
+from voicegate.transceiver import (
+    TooManyPendingError,
+    Transceiver,
+    TransceiverDrainingError,
+    TransceiverFullError,
+)
 from voicegate.transceiver.call_id import call_id_of
 from voicegate.transceiver.collector import Collector
 from voicegate.transceiver.task import ActiveCall
@@ -36,23 +42,25 @@ if TYPE_CHECKING:
     from voicegate.relay import Relay
 
 __all__ = [
+    "DRAINING",
     "TOO_MANY_CALLS",
     "LocalCalls",
     "is_for_others",
     "make_gate",
     "make_transceiver",
-    "new_transceiver_id",
     "open_port",
 ]
 
+DRAINING: Final = "draining"
+"""The code that tells a client to come again, since this server goes away; others may take the call."""
 TOO_MANY_CALLS: Final = "too_many_calls"
 """The code that tells a client of its own limits; another worker may still have a part of them."""
 RETRY_SECONDS: Final = 5
 """What a client that found no room is told to wait: some call has ended, or a worker was replaced."""
 
 _SESSION_ID_LENGTH: Final = 8
-_CLUSTER_SHIFT: Final = 20
-"""The cluster is in the high 12 of an id's 32 bits."""
+
+_log = structlog.get_logger(__name__)
 
 
 class LocalCalls:
@@ -64,6 +72,9 @@ class LocalCalls:
         admission: How many there may be; by default as many as the transceiver takes.
         max_call_seconds: The longest one.
         relay: The one in front of it, if it is this process's to report on.
+        answer_candidates: Lists the relays for a client by its regions, the nearest first; those of the
+            transceiver count when there are none.
+        reports: What else adds to a scrape.
     """
 
     def __init__(
@@ -74,6 +85,8 @@ class LocalCalls:
         admission: Admission,
         max_call_seconds: float,
         relay: "Relay | None" = None,
+        answer_candidates: Callable[[tuple[str, ...]], Sequence[Candidate]] | None = None,
+        reports: Sequence[Callable[[Metrics], None]] = (),
     ) -> None:
         self.transceiver: Final = transceiver
         self.agent_name: Final = agents.name
@@ -81,7 +94,17 @@ class LocalCalls:
         self._admission = admission
         self._max_call_seconds = max_call_seconds
         self._relay = relay
-        self._sockets: dict[str, SocketCall] = {}
+        self._answer_candidates = answer_candidates
+        self._reports = reports
+        # Of each call's client, for an ICE restart.
+        self._regions: WeakKeyDictionary[ActiveCall, tuple[str, ...]] = WeakKeyDictionary()
+        self._sockets: dict[str, SocketCall | None] = {}
+        """None while the socket is being accepted, which takes a slot already."""
+
+    @property
+    def transceiver_ids(self) -> Collection[int]:
+        """The one id of what has them."""
+        return (self.transceiver.id,)
 
     @property
     def call_count(self) -> int:
@@ -94,6 +117,7 @@ class LocalCalls:
         model = terms.get("model", "")
         # No await between here and `add`: nobody else can take the slot that was found free.
         self._check_room(grant, client)
+        regions = tuple(terms.get("regions", ()))
         try:
             call_id, answer = self.transceiver.create_call(
                 offer,
@@ -106,6 +130,7 @@ class LocalCalls:
                 model=model or self.agent_name,
                 max_seconds=grant.max_seconds,
                 labels={"key": grant.key} if grant.key else None,
+                candidates=self._candidates(regions),
             )
         except EventRefused as error:
             raise OfferRefused(error.message, code=error.code, param=error.param) from error
@@ -117,7 +142,11 @@ class LocalCalls:
             raise _busy(str(error), status=429, code="too_many_pending_calls") from error
         except TransceiverFullError as error:
             raise _busy(str(error), status=503, code="no_capacity") from error
+        except TransceiverDrainingError as error:
+            raise _draining() from error
         self._admission.add(call_id, key=grant.key, client=client)
+        if call := self.transceiver.find(call_id):
+            self._regions[call] = regions
         return CreatedCall(id=call_id, answer=answer)
 
     async def end_call(self, call_id: str) -> bool:
@@ -140,6 +169,8 @@ class LocalCalls:
         client = client_address(handshake.request)
         self._check_room(grant, client)
         call_id = call_id_of(Route(self.transceiver.id, os.urandom(_SESSION_ID_LENGTH)))
+        # The slot is taken here, and not only when the client has its answer.
+        self._sockets[call_id] = None
         self._admission.add(call_id, key=grant.key, client=client)
         max_seconds = min(self._max_call_seconds, inf if grant.max_seconds is None else grant.max_seconds)
         try:
@@ -156,12 +187,16 @@ class LocalCalls:
                 find_agent=self._agents.find,
             )
             async with trio.open_nursery() as nursery:
-                self._sockets[call_id] = await nursery.start(run)
+                call = self._sockets[call_id] = await nursery.start(run)
+                if (seconds := self.transceiver.drain_seconds_left) is not None:
+                    call.leave(seconds=seconds)  # It was said while the socket was being accepted.
         finally:
-            self._sockets.pop(call_id, None)
+            del self._sockets[call_id]
             self._admission.remove(call_id)
+            if not self.call_count:
+                self.transceiver.note_change()
 
-    def owner(self, call_id: str) -> Path | None:  # noqa: ARG002 - all that there are, are here
+    def owner(self, call_id: str) -> Door | None:  # noqa: ARG002 - all that there are, are here
         """Return nobody else."""
         return None
 
@@ -171,11 +206,12 @@ class LocalCalls:
 
     def restart_ice(self, call: ActiveCall, remote: Credentials) -> tuple[Credentials, Sequence[Candidate]]:
         """Begin another ICE session of a call."""
-        return self.transceiver.restart_ice(call, remote), self.transceiver.candidates
+        candidates = self._candidates(self._regions.get(call, ()))
+        return self.transceiver.restart_ice(call, remote), candidates
 
     async def sessions(self) -> Sequence[Mapping[str, Any]]:
         """Describe each call."""
-        return [*self.transceiver.describe_all(), *(call.describe() for call in self._sockets.values())]
+        return [*self.transceiver.describe_all(), *(call.describe() for call in self._open_sockets())]
 
     async def session(self, call_id: str) -> Mapping[str, Any] | None:
         """Describe one call."""
@@ -189,15 +225,72 @@ class LocalCalls:
         metrics.gauge("socket_calls", "Calls that are a WebSocket and nothing else", len(self._sockets))
         if self._relay is not None:
             self._relay.report(metrics)
+        for report in self._reports:
+            report(metrics)
         return metrics.render()
 
     async def is_ready(self) -> bool:
         """Whether a call made now would work, as far as can be seen from here."""
-        return self._relay is None or bool(self._relay.pids)
+        return not self.transceiver.is_draining and (self._relay is None or bool(self._relay.pids))
+
+    # Going away
+
+    async def begin_drain(self, *, seconds: float) -> None:
+        """Take no new calls, tell those that go on, and end in ``seconds`` what is left of them."""
+        for call in list(self._open_sockets()):
+            call.leave(seconds=seconds)
+        self.transceiver.begin_drain(seconds=seconds)
+
+    async def end_drain(self) -> None:
+        """Take calls again."""
+        for call in self._open_sockets():
+            call.stay()
+        self.transceiver.end_drain()
+
+    async def drain_state(self) -> DrainState:
+        """Say how far it is with going away."""
+        return DrainState(
+            is_draining=self.transceiver.is_draining,
+            seconds_left=self.transceiver.drain_seconds_left,
+            calls=self.call_count,
+        )
+
+    def retire(self, transceiver_id: int) -> bool:
+        """Take no new calls any more, if the id that somebody else has is ours; False when it is not.
+
+        Those that there are go on. There is no way back: a process that is to take calls begins anew.
+        """
+        if transceiver_id != self.transceiver.id or self.transceiver.is_retired:
+            return False
+        _log.error("transceiver_id_conflict", transceiver=f"{transceiver_id:08x}")
+        self.transceiver.retire()
+        return True
+
+    async def wait_empty(self) -> None:
+        """Wait until there are no calls.
+
+        Cancellation: a checkpoint always.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.call_count:
+            await self.transceiver.changed.wait()
 
     # Internals
 
+    def _open_sockets(self) -> Iterator[SocketCall]:
+        return (call for call in self._sockets.values() if call is not None)
+
+    def _candidates(self, regions: tuple[str, ...]) -> Sequence[Candidate]:
+        """Return how a client gets here."""
+        chosen = () if self._answer_candidates is None else self._answer_candidates(regions)
+        listed = chosen or self.transceiver.candidates
+        if not listed:
+            raise _busy("No relay is known that calls could come by.", status=503, code="no_relay")
+        return listed
+
     def _check_room(self, grant: Grant, client: str) -> None:
+        if self.transceiver.is_draining:
+            raise _draining()
         self._admission.retain(lambda call_id: call_id in self._sockets or self._is_alive(call_id))
         match self._admission.check(key=grant.key, client=client, max_calls=grant.max_calls):
             case CapExceeded.SERVER:
@@ -219,6 +312,10 @@ class LocalCalls:
         return self.transceiver.find(call_id) is not None
 
 
+def _draining() -> OfferRefused:
+    return _busy("No new calls are taken: the server goes away.", status=503, code=DRAINING)
+
+
 def _busy(message: str, *, status: int, code: str) -> OfferRefused:
     return OfferRefused(
         message, status=status, code=code, param=None, headers={"Retry-After": str(RETRY_SECONDS)}
@@ -230,17 +327,9 @@ def is_for_others(refused: RequestRefused) -> bool:
     return refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.code == TOO_MANY_CALLS
 
 
-def new_transceiver_id(cluster: int, taken: Collection[int] = ()) -> int:
-    """Make up an id that is not taken."""
-    while True:
-        made_up = cluster << _CLUSTER_SHIFT | int.from_bytes(os.urandom(3), "big") >> 4
-        if made_up not in taken:
-            return made_up
-
-
-def open_port(host: str) -> SegmentPort:
-    """Bind a hop socket on a free port."""
-    return SegmentPort((host, 0), datagram_limit=hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH)
+def open_port(host: str, port: int = 0) -> SegmentPort:
+    """Bind a hop socket; 0: on a free port."""
+    return SegmentPort((host, port), datagram_limit=hop.HEADER_LENGTH + hop.MAX_PAYLOAD_LENGTH)
 
 
 def make_transceiver(

@@ -15,10 +15,12 @@ import structlog
 import trio
 
 from voicegate.access import Admission
-from voicegate.child.channel import ControlChannel
+from voicegate.child.channel import ControlChannel, ControlMessage
 from voicegate.errors import VoicegateError
 from voicegate.observability import configure_logging
 from voicegate.signalling import serve_http, serve_privately
+from voicegate.signalling.locate import Locator
+from voicegate.signalling.relays import RelayChooser, RelayList
 from voicegate.transceiver.collector import open_collector
 from voicegate.wire.path import Address
 from voicegate.worker.agents import run_agents
@@ -35,6 +37,7 @@ _BEAT_INTERVAL: Final = 1.0
 class _Worker(NamedTuple):
     hop: Address
     calls: LocalCalls
+    relays: RelayChooser
 
 
 def main() -> None:
@@ -77,8 +80,8 @@ async def run_worker(control: ControlChannel) -> None:
             with suppress(trio.BrokenResourceError):
                 await control.send({"ready": True, "hop": worker.hop})
                 nursery.start_soon(_beat, control, worker.calls)
-                while await control.receive() is not None:
-                    pass
+                while (order := await control.receive()) is not None:
+                    await _obey(order, worker)
             nursery.cancel_scope.cancel()
     except* VoicegateError as group:
         cause = _innermost(group)
@@ -89,7 +92,8 @@ async def run_worker(control: ControlChannel) -> None:
 
 async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Worker]) -> None:
     config = settings.config
-    with closing(open_port(settings.hop_host)) as port, open_collector() as collector:
+    locator = Locator(config)
+    with closing(open_port(*settings.hop)) as port, open_collector() as collector:
         async with trio.open_nursery() as nursery:
             agents = await nursery.start(run_agents, config)
             transceiver = make_transceiver(
@@ -101,6 +105,8 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
                 collector=collector,
             )
             transceiver.candidates = settings.candidates
+            relays = RelayChooser(config)
+            relays.update(settings.relays)
             await nursery.start(transceiver.run)
             own = LocalCalls(
                 transceiver,
@@ -112,9 +118,15 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
                     count=settings.count,
                 ),
                 max_call_seconds=config.max_call_seconds,
+                answer_candidates=relays.choose,
+                reports=(locator.report, relays.report),
             )
+            if settings.drain_seconds is not None:
+                await own.begin_drain(seconds=settings.drain_seconds)
             await nursery.start(serve_privately, own, worker_socket(settings.folder, transceiver.id))
-            shared = SharedCalls(own, transceiver_id=transceiver.id, folder=settings.folder)
+            shared = SharedCalls(
+                own, transceiver_id=transceiver.id, folder=settings.folder, region=config.region
+            )
             await nursery.start(
                 partial(
                     serve_http,
@@ -125,17 +137,34 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
                     hosts=config.hosts,
                     gate=make_gate(config, settings.secrets),
                     ice_servers=config.ice_servers,
+                    locator=locator,
                     is_shared=True,
                 )
             )
-            task_status.started(_Worker(port.address, own))
+            task_status.started(_Worker(port.address, own, relays))
+
+
+async def _obey(order: ControlMessage, worker: _Worker) -> None:
+    match order:
+        case {"drain": None}:
+            await worker.calls.end_drain()
+        case {"drain": seconds}:
+            await worker.calls.begin_drain(seconds=seconds)
+        case {"retire": True}:
+            worker.calls.transceiver.retire()
+        case {"relays": listed}:
+            worker.relays.update(RelayList.decode(listed))
+        case _:
+            pass  # Of a supervisor that was brought up to date before its workers.
 
 
 async def _beat(control: ControlChannel, calls: LocalCalls) -> None:
     with suppress(trio.BrokenResourceError):
         while True:
-            await control.send({"calls": calls.call_count})
-            await trio.sleep(_BEAT_INTERVAL)
+            changed = calls.transceiver.changed
+            await control.send({"calls": calls.call_count, "is_draining": calls.transceiver.is_draining})
+            with trio.move_on_after(_BEAT_INTERVAL):
+                await changed.wait()
 
 
 def _innermost(error: BaseException) -> str:

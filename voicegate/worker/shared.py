@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
 
 from voicegate.access import Grant
-from voicegate.signalling import JSON, CallService, CreatedCall, OfferRefused, RemoteCalls
-from voicegate.signalling.service import CallTerms, Handshake
+from voicegate.signalling import JSON, CallService, CreatedCall, Door, RemoteCalls, RequestRefused, UnixDoor
+from voicegate.signalling.service import CallTerms, DrainState, Handshake
 from voicegate.transceiver.call_id import transceiver_id_of
 from voicegate.worker.calls import is_for_others
 from voicegate.worker.control import server_socket, worker_socket
@@ -26,23 +26,33 @@ class SharedCalls:
         own: The calls of this process.
         transceiver_id: The one that has them.
         folder: Where the private sockets of the others are.
+        region: Where this machine is.
     """
 
-    def __init__(self, own: CallService, *, transceiver_id: int, folder: Path) -> None:
+    def __init__(self, own: CallService, *, transceiver_id: int, folder: Path, region: str = "") -> None:
         self.agent_name: Final = own.agent_name
         self._own = own
         self._transceiver_id = transceiver_id
         self._folder = folder
-        self._server = RemoteCalls(server_socket(folder), agent_name=own.agent_name)
+        self._region = region
+        self._server = RemoteCalls(UnixDoor(server_socket(folder)), agent_name=own.agent_name)
 
     async def create_call(self, offer: str, **terms: Unpack[CallTerms]) -> CreatedCall:
-        """Make a call of an SDP offer: here, or, when there is no room, wherever there is."""
+        """Make a call of an SDP offer: here, or, when there is no room, wherever there is.
+
+        For a client that is nearer to another region, it is the server that knows whom to ask.
+        """
+        regions = terms.get("regions", ())
+        first: CallService = self._own
+        second: CallService = self._server
+        if regions and regions[0] != self._region:
+            first, second = second, first
         try:
-            return await self._own.create_call(offer, **terms)
-        except OfferRefused as refused:
+            return await first.create_call(offer, **terms)
+        except RequestRefused as refused:
             if not is_for_others(refused):
                 raise
-        return await self._server.create_call(offer, **terms)
+        return await second.create_call(offer, **terms)
 
     async def attach(self, call_id: str, handshake: Handshake, *, grant: Grant) -> None:
         """Have its owner accept a sideband."""
@@ -52,12 +62,12 @@ class SharedCalls:
         """Accept a socket that is a call of its own: here, or, when there is no room, wherever there is."""
         try:
             await self._own.run_session(handshake, model=model, grant=grant)
-        except OfferRefused as refused:
+        except RequestRefused as refused:
             if not is_for_others(refused):
                 raise
             await self._server.run_session(handshake, model=model, grant=grant)
 
-    def owner(self, call_id: str) -> Path | None:
+    def owner(self, call_id: str) -> Door | None:
         """Return where a call of another worker is."""
         return self._owner(call_id).owner(call_id)
 
@@ -91,8 +101,22 @@ class SharedCalls:
         """Whether a call made now would work."""
         return await self._server.is_ready()
 
+    async def begin_drain(self, *, seconds: float) -> None:
+        """Have all workers drain."""
+        await self._server.begin_drain(seconds=seconds)
+
+    async def end_drain(self) -> None:
+        """Have all workers take calls again."""
+        await self._server.end_drain()
+
+    async def drain_state(self) -> DrainState:
+        """Say how far all workers are with going away."""
+        return await self._server.drain_state()
+
     def _owner(self, call_id: str) -> CallService:
         transceiver_id = transceiver_id_of(call_id)
         if transceiver_id is None or transceiver_id == self._transceiver_id:
             return self._own
-        return RemoteCalls(worker_socket(self._folder, transceiver_id), agent_name=self.agent_name)
+        path = worker_socket(self._folder, transceiver_id)
+        # What is no worker's here may be another machine's, which the server knows.
+        return RemoteCalls(UnixDoor(path), agent_name=self.agent_name) if path.exists() else self._server

@@ -6,9 +6,8 @@ and what concerns all is answered here. When one dies, its calls are over; the r
 still send, and the next worker begins anew, with another transceiver id.
 """
 
-import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,29 +16,31 @@ from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 import attrs
 import trio
 
-from voicegate.access import Grant, share
-from voicegate.child.channel import ControlChannel, ControlMessage
-from voicegate.child.keeper import Keeper, start_keepers
+from voicegate.access import Grant
+from voicegate.child.keeper import start_keepers
 from voicegate.child.reserve import Reserve
 from voicegate.config import Address, Config
-from voicegate.directory import Directory
+from voicegate.directory import Directory, RelayLease
 from voicegate.errors import UsageError
 from voicegate.observability import Metrics, logging_settings
 from voicegate.sdp import Candidate
 from voicegate.signalling import (
     JSON,
     CreatedCall,
+    Door,
     RemoteCalls,
     RequestRefused,
     hold_address,
     serve_privately,
 )
 from voicegate.signalling.api import unknown_call
+from voicegate.signalling.relays import RelayList
 from voicegate.signalling.remote import no_worker
-from voicegate.signalling.service import CallTerms, Handshake
+from voicegate.signalling.service import CallService, CallTerms, DrainState, Handshake
 from voicegate.transceiver.call_id import transceiver_id_of
-from voicegate.worker.calls import is_for_others, new_transceiver_id
-from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
+from voicegate.worker.calls import is_for_others
+from voicegate.worker.control import WorkerSettings, server_socket
+from voicegate.worker.keeper import ANSWER_SECONDS, Orders, WorkerKeeper
 
 if TYPE_CHECKING:
     from voicegate.ice import Credentials
@@ -49,13 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Workers", "run_workers"]
 
 _T = TypeVar("_T")
-
-_START_SECONDS: Final = 90.0
-"""For a worker to be ready: some agents load a model first."""
-
-_ANSWER_SECONDS: Final = 2.0
-"""For a worker to answer us: whoever asked us waits for five, and should hear from the others at least."""
-
 _PATIENCE: Final = 5.0
 """Seconds for a worker to say goodbye to its calls and end."""
 
@@ -67,7 +61,10 @@ async def run_workers(
     candidates: Sequence[Candidate],
     hop_host: str,
     directory: Directory,
-    relay: "Relay",
+    relay: "Relay | None" = None,
+    hop: Address | None = None,
+    wrap: "Callable[[Workers], CallService] | None" = None,
+    reports: Sequence[Callable[[Metrics], None]] = (),
     task_status: trio.TaskStatus["Workers"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep ``config.workers`` workers running, for ever; what ``nursery.start`` returns is their `Workers`.
@@ -75,10 +72,15 @@ async def run_workers(
     Args:
         config: The server's.
         secrets: Those that credentials are made of.
-        candidates: The relay's addresses, as answers list them.
-        hop_host: The local address on which transceivers and the relay meet.
+        candidates: The relay's addresses, as answers list them as long as no others are known.
+        hop_host: The local address on which relays reach the transceivers.
         directory: Where the workers' transceivers are announced.
-        relay: The one in front of them.
+        relay: The one of this machine, if it has one.
+        hop: Where the first worker takes packets from relays; the others at the ports behind it, or, if it is
+            0, each at a free one. A wildcard is announced as ``hop_host``. By default that, with free ports.
+        wrap: What workers are to find when they ask their supervisor for what they do not have; by default
+            the other workers.
+        reports: What else adds to a scrape.
         task_status: Told once all are ready.
 
     Errors: UsageError when they can't start, such as for an address in use, which it names.
@@ -86,32 +88,42 @@ async def run_workers(
     """
     with await hold_address(config.http.host, config.http.port) as held, _folder() as folder:
         http = Address(*held.getsockname()[:2])
-        settings = WorkerSettings(
-            number=0,
-            count=config.workers,
-            transceiver_id=0,
-            config=attrs.evolve(config, http=http),
-            secrets=secrets,
-            hop_host=hop_host,
-            candidates=candidates,
-            folder=Path(folder),
-            import_path=sys.path,
-            logging=logging_settings(),
-        )
+        hop = hop or Address(hop_host, 0)
+        settings = _settings_of_all(attrs.evolve(config, http=http), secrets, candidates, hop, Path(folder))
         async with trio.open_nursery() as nursery:
             reserve = Reserve(nursery, "voicegate.worker", patience=_PATIENCE)
+            orders = Orders(hop_host=hop_host)
             keepers = [
-                _WorkerKeeper(number, settings, directory, reserve=reserve)
+                WorkerKeeper(number, settings, orders, directory, reserve=reserve)
                 for number in range(config.workers)
             ]
-            workers = Workers(keepers, relay, http=http, agent_name=config.agent)
-            await nursery.start(serve_privately, workers, server_socket(settings.folder))
+            workers = Workers(keepers, orders, relay, http=http, agent_name=config.agent, reports=reports)
+            service = workers if wrap is None else wrap(workers)
+            await nursery.start(serve_privately, service, server_socket(settings.folder))
             causes = await start_keepers(nursery, keepers)
             if not causes:
                 task_status.started(workers)
                 await trio.sleep_forever()
             nursery.cancel_scope.cancel()
     raise UsageError(causes[0])
+
+
+def _settings_of_all(
+    config: Config, secrets: Sequence[bytes], candidates: Sequence[Candidate], hop: Address, folder: Path
+) -> WorkerSettings:
+    """Return what all workers are told at first, but for what is each one's own."""
+    return WorkerSettings(
+        number=0,
+        count=config.workers,
+        transceiver_id=0,
+        config=config,
+        secrets=secrets,
+        hop=hop,
+        candidates=candidates,
+        folder=folder,
+        import_path=sys.path,
+        logging=logging_settings(),
+    )
 
 
 def _folder() -> "TemporaryDirectory[str]":
@@ -123,13 +135,28 @@ class Workers:
     """The running workers, as one `CallService`."""
 
     def __init__(
-        self, keepers: "Sequence[_WorkerKeeper]", relay: "Relay", *, http: Address, agent_name: str
+        self,
+        keepers: Sequence[WorkerKeeper],
+        orders: Orders,
+        relay: "Relay | None",
+        *,
+        http: Address,
+        agent_name: str,
+        reports: Sequence[Callable[[Metrics], None]] = (),
     ) -> None:
         self.http: Final = http
         """The address that they share."""
         self.agent_name: Final = agent_name
         self._keepers = keepers
+        self._orders = orders
         self._relay = relay
+        self._reports = reports
+        self._conflicts = 0
+
+    @property
+    def transceiver_ids(self) -> Collection[int]:
+        """The ids of the workers that are there now."""
+        return [keeper.transceiver_id for keeper in self._keepers if keeper.transceiver_id is not None]
 
     @property
     def pids(self) -> list[int]:
@@ -166,13 +193,18 @@ class Workers:
         await calls.attach(call_id, handshake, grant=grant)
 
     async def run_session(self, handshake: Handshake, *, model: str, grant: Grant) -> None:
-        """Have a worker accept a socket that is a call of its own: the one with the most room."""
-        calls = next(self._roomiest_first(), None)
-        if calls is None:
-            raise no_worker()
-        await calls.run_session(handshake, model=model, grant=grant)
+        """Have a worker accept a socket that is a call of its own, wherever there is room."""
+        refusal: RequestRefused = no_worker()
+        for calls in self._roomiest_first():
+            try:
+                return await calls.run_session(handshake, model=model, grant=grant)
+            except RequestRefused as refused:
+                if not is_for_others(refused):
+                    raise
+                refusal = refused
+        raise refusal
 
-    def owner(self, call_id: str) -> Path | None:
+    def owner(self, call_id: str) -> Door | None:
         """Return where a call is, if it is anywhere."""
         calls = self._owner(call_id)
         return None if calls is None else calls.owner(call_id)
@@ -207,22 +239,94 @@ class Workers:
         metrics = Metrics()
         metrics.gauge("workers", "Workers that are there now", len(self.pids))
         metrics.gauge("workers_started", "Workers ever started", self.workers_started)
-        self._relay.report(metrics)
+        metrics.gauge("workers_retired", "Workers that somebody else took the id of", self._conflicts)
+        if self._relay is not None:
+            self._relay.report(metrics)
+        for report in self._reports:
+            report(metrics)
         for number, scrape in (await self._ask_all(RemoteCalls.metrics)).items():
             metrics.include(scrape, label="worker", value=str(number))
         return metrics.render()
 
     async def is_ready(self) -> bool:
         """Whether a call made now would work."""
-        return bool(self._relay.pids) and any((await self._ask_all(RemoteCalls.is_ready)).values())
+        has_way = self._relay is None or bool(self._relay.pids)
+        return has_way and any((await self._ask_all(RemoteCalls.is_ready)).values())
+
+    # What the workers are told
+
+    async def begin_drain(self, *, seconds: float) -> None:
+        """Have all workers take no new calls, those too that are still to come, and end those that they have.
+
+        Once this returns, all have heard of it, but such as hang.
+        """
+        self._orders.drains_until = trio.current_time() + seconds
+        await self._give_orders()
+
+    async def end_drain(self) -> None:
+        """Have all workers take calls again."""
+        self._orders.drains_until = None
+        await self._give_orders()
+
+    async def drain_state(self) -> DrainState:
+        """Say how far the workers are with going away; their calls are as they told us last."""
+        return DrainState(
+            is_draining=self._orders.drains_until is not None,
+            seconds_left=self._orders.drain_seconds,
+            calls=sum(keeper.call_count for keeper in self._keepers),
+        )
+
+    async def wait_empty(self) -> None:
+        """Wait until no worker has a call; behind `begin_drain`, there is none then any more.
+
+        Cancellation: a checkpoint always.
+        """
+        await trio.lowlevel.checkpoint()
+        for keeper in self._keepers:
+            await keeper.wait_empty()
+
+    def set_relays(self, relays: Mapping[str, RelayLease]) -> None:
+        """Have answers choose among these relays from now on."""
+        listed = RelayList(relays)
+        if listed != self._orders.relays:
+            self._orders.relays = listed
+            self._orders.note_change()
+
+    def set_addresses(self, *, hop_host: str, peer: Address | None) -> None:
+        """Announce the workers at other addresses: this machine has moved."""
+        if (hop_host, peer) != (self._orders.hop_host, self._orders.peer):
+            self._orders.hop_host, self._orders.peer = hop_host, peer
+            for keeper in self._keepers:
+                keeper.announce()
+
+    def retire(self, transceiver_id: int) -> bool:
+        """Have a worker take no new calls, since somebody else has its id; False when no worker has it.
+
+        Its calls go on: relays may lead their packets to the other one, and the way back is sought anew for
+        each. When they are over, a worker with another id takes its place.
+        """
+        for keeper in self._keepers:
+            if keeper.transceiver_id == transceiver_id and keeper.retire():
+                self._conflicts += 1
+                return True
+        return False
+
+    async def _give_orders(self) -> None:
+        self._orders.note_change()
+        for keeper in self._keepers:
+            keeper.announce()
+        with trio.move_on_after(ANSWER_SECONDS):
+            for keeper in self._keepers:
+                await keeper.wait_obeyed()
 
     # Internals
 
     def _roomiest_first(self) -> Iterator[RemoteCalls]:
-        """Return the workers that are there."""
+        """Return the workers that are there, each to be asked for a call."""
         # How much room there is was said up to a second ago, so it only tells whom to ask first.
         for keeper in sorted(self._keepers, key=lambda keeper: keeper.room, reverse=True):
             if keeper.calls is not None:
+                keeper.note_asked()
                 yield keeper.calls
 
     def _owner(self, call_id: str) -> RemoteCalls | None:
@@ -242,77 +346,3 @@ class Workers:
                 if keeper.calls is not None:
                     nursery.start_soon(ask, keeper.number, keeper.calls)
         return dict(sorted(answers.items()))
-
-
-class _WorkerKeeper(Keeper):
-    """Keeps one worker running, and the directory up to date about it."""
-
-    def __init__(
-        self, number: int, settings: WorkerSettings, directory: Directory, *, reserve: Reserve
-    ) -> None:
-        # From the other end than the relay's workers, so that they meet only where they must.
-        processors = sorted(os.sched_getaffinity(0), reverse=True)
-        super().__init__(
-            "worker",
-            number,
-            reserve=reserve,
-            processor=processors[number % len(processors)],
-            start_seconds=_START_SECONDS,
-        )
-        self.transceiver_id: int | None = None
-        """The present worker's; None while there is none."""
-        self.calls: RemoteCalls | None = None
-        """Those of the present worker; None while there is none."""
-        self._settings = attrs.evolve(settings, number=number, config=_share(settings.config, number))
-        self._directory = directory
-        self._beats = 0
-        self._call_count = 0
-
-    @property
-    def room(self) -> int:
-        """Calls that the present worker could still take when it was last heard of."""
-        return self._settings.config.max_calls - self._call_count
-
-    def _first_message(self) -> ControlMessage:
-        # Each worker has an id of its own: what led to its predecessor's calls leads nowhere any more.
-        id_ = new_transceiver_id(self._settings.config.cluster, self._directory.transceivers())
-        self._settings = attrs.evolve(self._settings, transceiver_id=id_)
-        return self._settings.to_json()
-
-    def _welcome(self, reply: ControlMessage) -> None:
-        host, port = reply["hop"]
-        self.transceiver_id = self._settings.transceiver_id
-        self.calls = RemoteCalls(
-            self._socket, agent_name=self._settings.config.agent, patience=_ANSWER_SECONDS
-        )
-        self._call_count = 0
-        self._directory.register(self.transceiver_id, (host, port))
-
-    async def _feed(self, _control: ControlChannel) -> None:
-        await trio.sleep_forever()
-
-    def _handle(self, message: ControlMessage, _nursery: trio.Nursery) -> None:
-        self._beats += 1
-        self._call_count = message["calls"]
-
-    def _count_heartbeats(self) -> int:
-        return self._beats
-
-    def _vacate(self) -> None:
-        self._directory.unregister(self._settings.transceiver_id)
-        self._socket.unlink(missing_ok=True)
-        self.transceiver_id = self.calls = None
-
-    @property
-    def _socket(self) -> Path:
-        return worker_socket(self._settings.folder, self._settings.transceiver_id)
-
-
-def _share(config: Config, number: int) -> Config:
-    """Give a worker its part of what the server as a whole may have; the first ones get the remainder."""
-    return attrs.evolve(
-        config,
-        workers=1,
-        max_calls=share(config.max_calls, number, config.workers),
-        max_pending_calls=share(config.max_pending_calls, number, config.workers),
-    )

@@ -18,6 +18,7 @@ from voicegate.call import (
     Call,
     ConversationTaken,
     EncodedFrame,
+    GoingAway,
     Interrupted,
     Interruption,
     ItemDeleted,
@@ -324,6 +325,20 @@ async def test_an_agent_that_has_forgotten_everything_gets_the_call_anew(nursery
         assert "received" not in made.greeted[1] or made.greeted[1]["received"] is None
         line.media.hear(AudioFrame(b"ab", 24_000, 0))
         await wait_until(lambda: any(heard.data == b"ab" for heard in made.frames))
+
+
+async def test_an_agent_is_told_that_the_gateway_goes_away_and_so_is_the_one_after_it(
+    nursery: trio.Nursery,
+) -> None:
+    async with open_hand_made() as (made, agent):
+        line = open_line(nursery, agent)
+        await made.wait_event("call.started")
+        line.call.push_event(GoingAway(60.0))
+        assert await made.wait_event("going_away") == {"type": "going_away", "call": 1, "seconds": 60.0}
+        assert made._socket is not None
+        await made._socket.aclose(1001, "restarting")
+        await made.wait_event("call.started", 2)
+        assert 0 < (await made.wait_event("going_away", 2))["seconds"] <= 60
 
 
 async def test_a_gateway_without_the_key_is_refused(nursery: trio.Nursery) -> None:

@@ -26,6 +26,7 @@ from voicegate.call import (
     ChannelOpened,
     Connected,
     EncodedFrame,
+    GoingAway,
     Interrupted,
     Interruption,
     MarkPlayed,
@@ -208,6 +209,7 @@ async def test_events_arrive_in_their_order(nursery: trio.Nursery) -> None:
     events: list[CallEvent] = [
         Interrupted(Interruption(1, 2), "r"),
         Connected(12.5),
+        GoingAway(59.5),
         SpeechStarted(100, b"pre"),
         TurnEnded(200),
     ]
@@ -221,7 +223,7 @@ async def test_events_arrive_in_their_order(nursery: trio.Nursery) -> None:
             line.channels.close_channel(4)
             line.call.push_event(ChannelClosed(channel))
             line.call.push_event(MarkPlayed("end", 0))
-            await wait_until(lambda: len(line.report()) == 7)
+            await wait_until(lambda: len(line.report()) == 8)
             assert line.report() == [
                 *map(repr, events),
                 "ChannelOpened theirs",

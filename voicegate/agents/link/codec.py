@@ -42,6 +42,7 @@ from voicegate.call import (
     AudioFrame,
     Connected,
     EncodedFrame,
+    GoingAway,
     Interrupted,
     Interruption,
     MarkPlayed,
@@ -119,6 +120,7 @@ _BY_HAND: Final[Mapping[type, Kind]] = {
 _TO_AGENT: Final[Mapping[str, type]] = {
     "call.ended": CallClosed,
     "connected": Connected,
+    "going_away": GoingAway,
     "speech.started": SpeechStarted,
     "speech.stopped": SpeechStopped,
     "turn.ended": TurnEnded,

@@ -33,6 +33,7 @@ from voicegate.call import (
     ChannelOpened,
     Connected,
     EncodedFrame,
+    GoingAway,
     Interrupted,
     MarkPlayed,
     ResponseCancelled,
@@ -149,7 +150,7 @@ class _RemoteCall:
                 self._control.handle_frame(message)
             case OutputReported():
                 self._control.handle_report(message)
-            case Connected() | TurnEnded() | TurnAnswered() | MarkPlayed():
+            case Connected() | GoingAway() | TurnEnded() | TurnAnswered() | MarkPlayed():
                 self._call.push_event(message)
             case SpeechStarted(position_ms=position_ms, pre_roll=b""):
                 self._handle(SpeechStarted(position_ms, self._control.pre_roll(_PRE_ROLL_MS) or bytes(2)))

@@ -30,6 +30,7 @@ from voicegate.call import (
     AudioFrame,
     Connected,
     EncodedFrame,
+    GoingAway,
     Interrupted,
     MarkPlayed,
     SpeechStarted,
@@ -509,7 +510,7 @@ _CLASSES: Final[tuple[type, ...]] = (
     Connected, SpeechStarted, SpeechStopped, TurnEnded, TurnAnswered, Interrupted, MarkPlayed,
     SpeechMarked, OutputCleared, ResponseDropped, WantsChosen, Order, RateChosen, DetectionAsked,
     ChannelAdmitted, ChannelAnnounced, ChannelAsked, ChannelDismissed, ChannelProgressed, ChannelMessage,
-    MessagesTaken, HangUpAsked, TransferAsked, OutputCut, OutputFilled, *get_args(AgentEvent),
+    MessagesTaken, HangUpAsked, TransferAsked, OutputCut, OutputFilled, *get_args(AgentEvent), GoingAway,
 )  # fmt: skip
 """The message types, numbered from 0 in this order."""
 

@@ -44,6 +44,7 @@ from voicegate.call import (
     ChannelClosed,
     ChannelOpened,
     EncodedFrame,
+    GoingAway,
     Interrupted,
 )
 from voicegate.channel import DataChannel
@@ -119,6 +120,7 @@ class Session:
         self._reported: OutputReported | None = None
         self._in_vain = 0
         self._is_full = False
+        self._leaves_at: float | None = None
         # Channels by their numbers on the link, and how much the agent has sent on each
         self._channels: dict[int, DataChannel] = {}
         self._numbers: WeakKeyDictionary[DataChannel, int] = WeakKeyDictionary()
@@ -167,6 +169,8 @@ class Session:
         self._sent.clear()
         self._acknowledged.clear()
         self._introduce(is_restart=True)
+        if self._leaves_at is not None:
+            self.post(GoingAway(round(max(0.0, self._leaves_at - trio.current_time()), 3)))
         self._call.listen(_Ear(self, is_encoded=self._wants_packets))
         self._read.unpark_all()
 
@@ -237,6 +241,8 @@ class Session:
                 case _:
                     if isinstance(event, Interrupted):
                         self._interruptions += 1
+                    elif isinstance(event, GoingAway):
+                        self._leaves_at = trio.current_time() + event.seconds
                     self.post(event)
             # While the agent's process is behind, events wait in the call, where there is a limit to them.
             await self._link.wait_room()
