@@ -1,0 +1,65 @@
+"""The relay of a machine: it follows the directory, and the directory knows of it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from voicegate.config import Address, Config
+from voicegate.directory import Directory
+from voicegate.relay import Relay, RelayConfig, run_relay
+from voicegate.server.place import relay_lease
+
+__all__ = ["run_front"]
+
+LEARN_SECONDS: Final = 1.5
+"""For the first word of the directory, which may be on another continent, before clients are listened to."""
+
+
+async def run_front(
+    config: Config,
+    directory: Directory,
+    *,
+    secrets: Sequence[bytes],
+    hop: Address,
+    task_status: trio.TaskStatus[Relay] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the relay that a configuration describes, for ever; ``nursery.start`` returns it.
+
+    Errors: UsageError when it can't start. Cancellation: takes it out of the directory, too.
+    """
+    if config.directory is not None:
+        await _learn(directory)
+    relay_config = RelayConfig(
+        secrets=secrets,
+        public=config.udp,
+        hop=hop,
+        streams=config.udp if config.tcp is None else config.tcp,
+        tls=[str(path) for path in (config.tls_certificate, config.tls_key) if path],
+        workers=config.relay_workers,
+        flow_limit=config.relay_flows,
+        transceivers=directory.snapshot().hops,
+    )
+    async with trio.open_nursery() as nursery:
+        relay = await nursery.start(run_relay, relay_config, directory)
+        nursery.start_soon(_announce, relay, config, directory)
+        task_status.started(relay)
+        async for snapshot in directory.watch():
+            relay.set_transceivers(snapshot.hops)
+
+
+async def _learn(directory: Directory) -> None:
+    """Wait until the directory has told of somebody, if it does: what comes before that has nowhere to go."""
+    with trio.move_on_after(LEARN_SECONDS):
+        async for snapshot in directory.watch():
+            if snapshot.transceivers:
+                return
+
+
+async def _announce(relay: Relay, config: Config, directory: Directory) -> None:
+    try:
+        while True:
+            directory.register_relay(config.relay_name, relay_lease(config, relay))
+            await relay.wait_drain_changed()
+    finally:
+        directory.unregister_relay(config.relay_name)
