@@ -21,6 +21,9 @@ if [ "${1:-}" != speech ]; then
     need nodejs node
     need npm npm
     need flite flite
+    need kubernetes-client kubectl
+    need redis-server redis-server
+    need systemd systemd-analyze
     [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
     [ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
     ldconfig -p 2>/dev/null | grep -q 'libopus\.so\.0' || missing="$missing libopus0"
