@@ -25,6 +25,7 @@ CORES = (
     "realtime",
     "link",
     "access",
+    "steering",
     "rtp",
     "sdp",
     "audio",

@@ -98,12 +98,12 @@ class QualityCaller(ClientCore):
             for payload in self._payloads:
                 self.media.downlink.push_packet(payload, _FRAME_TICKS)
 
-    def handle_datagram(self, data: bytes, *, now: float) -> None:
+    def handle_datagram(self, data: bytes, *, now: float, path: int = 0) -> None:
         """Take a datagram from the server."""
         kind = classify(data)
         if kind is PacketKind.STUN:
             self._answer_check(data)
-        super().handle_datagram(data, now=now)
+        super().handle_datagram(data, now=now, path=path)
         if kind is not PacketKind.RTP:
             self._open_ear()
         elif self._ear is not None and (packet := self._ear.unprotect_rtp(data)) is not None:

@@ -10,7 +10,7 @@ Layer: core (sans-IO).
 
 from base64 import b64decode
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -36,7 +36,8 @@ from voicegate.ice.sped import Sped, SpedState
 from voicegate.sctp import SctpAssociation, decode_init
 from voicegate.sdp import AudioParameters, Candidate, SessionDescription
 from voicegate.srtp import SrtpSession
-from voicegate.testing.checker import KEEPALIVE_INTERVAL, Checker
+from voicegate.testing.checker import KEEPALIVE_INTERVAL
+from voicegate.testing.client_path import RECEIVING_SECONDS, ClientPaths
 from voicegate.testing.offer import ClientOffer
 from voicegate.transceiver.clock import SlotClock
 from voicegate.transceiver.media import Media
@@ -80,6 +81,9 @@ class ClientCore:
         has_sped: Whether DTLS begins inside the checks.
         dtls_versions: The best first.
         dtls_groups: Of DTLS 1.3, the best first; those for a quantum age make the ClientHello two datagrams.
+        max_paths: Candidates over UDP that are checked, the best of the answer's. With more than one, take
+            `poll_transmit_on` instead of `poll_transmit`.
+        receiving_seconds: Silence after which another path is taken.
     """
 
     def __init__(
@@ -97,6 +101,8 @@ class ClientCore:
         has_sped: bool = False,
         dtls_versions: Sequence[ProtocolVersion] = (ProtocolVersion.DTLS_1_3, ProtocolVersion.DTLS_1_2),
         dtls_groups: Sequence[Group] = AVAILABLE_GROUPS,
+        max_paths: int = 1,
+        receiving_seconds: float = RECEIVING_SECONDS,
     ) -> None:
         self.state = ClientState.NEW
         self.failure = ""
@@ -131,12 +137,14 @@ class ClientCore:
         self._dtls: DtlsConnection | None = None
         self._is_dtls_client = True
         self._sped = Sped() if has_sped else None
-        self._checker = Checker(
-            local=self._local, random=random, keepalive_interval=keepalive_interval, sped=self._sped
-        )
+        self._max_paths = max_paths
+        self._receiving_seconds = receiving_seconds
+        self.paths = self._new_paths(self._sped)
+        """The ways to the server that are checked: its first candidates over UDP."""
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_PACKETS)
         self._unsent: deque[bytes] = deque(maxlen=MAX_EARLY_PACKETS)
-        self._transmits: deque[bytes] = deque()
+        self._transmits: deque[tuple[int | None, bytes]] = deque()
+        # A path for each, and None for whatever is selected when it leaves.
 
     @property
     def server(self) -> Candidate | None:
@@ -189,7 +197,7 @@ class ClientCore:
         )
         self._open_channels(answer, now)
         self.state = ClientState.CHECKING
-        self._checker.start(self._remote, now=now)
+        self._start_paths(self._remote, now)
         if self._sped is not None and self._is_dtls_client:
             self._dtls.start(now=now)
             self._pump(now)
@@ -202,10 +210,8 @@ class ClientCore:
     def handle_restart(self, remote: Credentials, *, now: float) -> None:
         """Apply the server's new credentials and check anew; all else goes on."""
         self._remote = remote
-        self._checker = Checker(
-            local=self._local, random=self._random, keepalive_interval=self._keepalive_interval, sped=None
-        )
-        self._checker.start(remote, now=now)
+        self.paths = self._new_paths(None)
+        self._start_paths(remote, now)
 
     # Input
 
@@ -215,13 +221,14 @@ class ClientCore:
             raise UsageError("there is no answer yet")
         self.media.downlink.playout.push(pcm)
 
-    def handle_datagram(self, data: bytes, *, now: float) -> None:
-        """Take a datagram from the server."""
+    def handle_datagram(self, data: bytes, *, now: float, path: int = 0) -> None:
+        """Take a datagram from the server, which came on a path."""
         if self._dtls is None or self.media is None or self.state in {ClientState.FAILED, ClientState.CLOSED}:
             return
+        self.paths.note_heard(path, now=now)
         match classify(data):
             case PacketKind.STUN:
-                self._handle_check_answer(data, self._dtls, now)
+                self._handle_check_answer(data, self._dtls, path, now)
             case PacketKind.DTLS:
                 if self._sped is not None:
                     self._sped.note_datagram(data)
@@ -241,14 +248,14 @@ class ClientCore:
         """Do all that is due."""
         if self._dtls is None or self.media is None:
             return
-        self._checker.handle_timeout(now=now)
+        self.paths.handle_timeout(now=now)
         if self._dtls_deadline is not None and now >= self._dtls_deadline:
             self._dtls.handle_timeout(now=now)
         self.media.handle_timeout(now=now)
         self._clock.handle_timeout(now=now)
         while (frames := self._clock.poll_frames()) is not None:
             for media in frames.members:
-                self._transmits += media.next_packets(missed=frames.missed, now=now)
+                self._send(media.next_packets(missed=frames.missed, now=now))
         if self.channels is not None and self.state is ClientState.CONNECTED:
             self.channels.handle_timeout(now=now)
         self._pump(now)
@@ -263,21 +270,28 @@ class ClientCore:
             self._dtls.close(now=now)
             self._pump(now)
             self._clock.leave(self.media)
-        self._checker.stop()
+        self.paths.stop()
         self.state = ClientState.CLOSED
 
     # Output
 
     def poll_transmit(self) -> bytes | None:
         """Return the next datagram for the server."""
-        return self._transmits.popleft() if self._transmits else None
+        return self._transmits.popleft()[1] if self._transmits else None
+
+    def poll_transmit_on(self) -> tuple[int, bytes] | None:
+        """Return the next datagram for the server, and the number of the path that it goes on."""
+        if not self._transmits:
+            return None
+        path, data = self._transmits.popleft()
+        return self.paths.selected if path is None else path, data
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is wanted."""
         if self._dtls is None or self.media is None or self.state in {ClientState.FAILED, ClientState.CLOSED}:
             return None
         deadlines = (
-            self._checker.poll_timeout(),
+            self.paths.poll_timeout(),
             self._dtls_deadline,
             self.media.poll_timeout(),
             self._clock.poll_timeout(),
@@ -287,9 +301,22 @@ class ClientCore:
 
     # Internals: from checks to DTLS
 
-    def _handle_check_answer(self, data: bytes, dtls: DtlsConnection, now: float) -> None:
-        embedded = self._checker.handle_datagram(data, now=now)
-        if self._checker.is_reached and not self._is_reached:  # once, whatever is restarted later
+    def _new_paths(self, sped: Sped | None) -> ClientPaths:
+        return ClientPaths(
+            local=self._local,
+            random=self._random,
+            keepalive_interval=self._keepalive_interval,
+            receiving_seconds=self._receiving_seconds,
+            sped=sped,
+        )
+
+    def _start_paths(self, remote: Credentials, now: float) -> None:
+        over_udp = [candidate for candidate in self.candidates if candidate.transport == "udp"]
+        self.paths.start(remote, count=max(min(self._max_paths, len(over_udp)), 1), now=now)
+
+    def _handle_check_answer(self, data: bytes, dtls: DtlsConnection, path: int, now: float) -> None:
+        embedded = self.paths.handle_datagram(data, path=path, now=now)
+        if self.paths.is_reached and not self._is_reached:  # once, whatever is restarted later
             self._is_reached = True
             self._reach(dtls, now)
         if embedded is not None:
@@ -300,15 +327,15 @@ class ClientCore:
         """Go on after the first answer to a check: DTLS now goes beside the checks."""
         if self.state is ClientState.CHECKING:  # a server that opens DTLS may be faster than its answer
             self.state = ClientState.HANDSHAKING
-        dtls.set_round_trip(self._checker.round_trip)
+        dtls.set_round_trip(self.paths.round_trip)
         self._pump_checks()
         if self._sped is None:
             if self._is_dtls_client:
                 dtls.start(now=now)
         elif self._sped.state is SpedState.CONFIRMED:
             # To a server without SPED, Chromium says it again only when the timer of DTLS fires.
-            self._transmits += self._sped.pending
-        self._transmits += self._unsent
+            self._send(self._sped.pending)
+        self._send(self._unsent)
         self._unsent.clear()
 
     @property
@@ -317,12 +344,15 @@ class ClientCore:
         deadline = self._dtls.poll_timeout() if self._dtls is not None else None
         if deadline is None or self._sped is None:
             return deadline
-        checker = self._checker
-        return max(deadline, checker.began_at + 3 * checker.round_trip) if checker.is_reached else None
+        paths = self.paths
+        return max(deadline, paths.began_at + 3 * paths.round_trip) if paths.is_reached else None
 
     def _pump_checks(self) -> None:
-        while (check := self._checker.poll_transmit()) is not None:
+        while (check := self.paths.poll_transmit()) is not None:
             self._transmits.append(check)
+
+    def _send(self, datagrams: Iterable[bytes]) -> None:
+        self._transmits += ((None, datagram) for datagram in datagrams)
 
     # Internals: DTLS and what is inside
 
@@ -363,7 +393,7 @@ class ClientCore:
             self._pump_channels(self.channels, self._dtls, now)
         self._pump_dtls(self._dtls)
         while (packet := self.media.poll_transmit()) is not None:
-            self._transmits.append(packet)
+            self._transmits.append((None, packet))
         while (frame := self.media.poll_audio()) is not None:
             self.heard += frame.pcm if isinstance(frame, AudioFrame) else b""
 
@@ -386,7 +416,7 @@ class ClientCore:
             handle = media.handle_rtp if classify(data) is PacketKind.RTP else media.handle_rtcp
             handle(data, now=now)
         if self.channels is not None:
-            self.channels.set_round_trip(self._checker.round_trip)
+            self.channels.set_round_trip(self.paths.round_trip)
             if self._remote_init is not None:
                 self.channels.start_with(decode_init(self._remote_init), now=now)
             else:
@@ -403,8 +433,8 @@ class ClientCore:
 
     def _pump_dtls(self, dtls: DtlsConnection) -> None:
         datagrams = iter(dtls.poll_transmit, None)
-        if self._sped is None or self._checker.is_reached:
-            self._transmits += datagrams
+        if self._sped is None or self.paths.is_reached:
+            self._send(datagrams)
         else:
             # Until a check is answered the flight goes nowhere but into checks, and what follows it waits.
             flight = dtls.flight

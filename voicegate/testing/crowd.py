@@ -1,7 +1,7 @@
 """Many callers at once, light enough for one process: real calls, whose sound nobody listens to.
 
-Each caller sets its call up whole and then sends media and checks as a browser does; what it hears is
-counted, not decoded. For load, and for what happens to calls when a part of the server dies.
+Each caller sets its call up whole and then sends media and checks as a browser does, on one path or several;
+what it hears is counted, not decoded. For load, and for what happens to calls when a part of the server dies.
 
 Layer: shell (Trio).
 """
@@ -9,7 +9,7 @@ Layer: shell (Trio).
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 import trio
@@ -38,7 +38,7 @@ _ATTEMPTS: Final = 3
 class Caller:
     """One of a crowd."""
 
-    def __init__(self, core: ClientCore, *, url: str, server: Address) -> None:
+    def __init__(self, core: ClientCore, *, url: str) -> None:
         self.core: Final = core
         self.url: Final = url
         self.connected: Final = trio.Event()
@@ -50,13 +50,35 @@ class Caller:
         """When the last media came, in Trio's time."""
         self.longest_silence = 0.0
         """Seconds without media, at most, since `Crowd.listen_anew`."""
-        self._server = server
+        self.resumed_at: float | None = None
+        """When the longest silence ended, in Trio's time."""
+        self.servers: Final = [
+            (candidate.address, candidate.port)
+            for candidate in core.candidates
+            if candidate.transport == "udp"
+        ]
+        """Where media may go, by the numbers of the core's paths."""
+        self._numbers = {address: number for number, address in enumerate(self.servers)}
         self._socket = self._bind()
 
     @property
     def call_id(self) -> str:
         """The call's id."""
         return self.url.rpartition("/")[2]
+
+    @property
+    def entry(self) -> Address:
+        """The relay that media goes to."""
+        return self.servers[self.core.paths.selected]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the call was up, and somebody else has ended it."""
+        return self.connected.is_set() and self.core.state in {ClientState.FAILED, ClientState.CLOSED}
+
+    def listen_anew(self) -> None:
+        """Forget all silences so far."""
+        self.longest_silence, self.resumed_at = 0.0, None
 
     def move(self) -> None:
         """Go on from another port, as behind a NAT that has forgotten us."""
@@ -66,18 +88,24 @@ class Caller:
     def tick(self, now: float) -> None:
         """Take in what has come and send what is due."""
         core = self.core
-        for data in _drain(self._socket):
+        for data, address in _drain(self._socket):
+            # Of IPv6 there are more than two parts.
+            path = self._numbers.get(address[:2])
+            if path is None:
+                continue
             if core.state is ClientState.CONNECTED and classify(data) is PacketKind.RTP:
+                core.paths.note_heard(path, now=now)
                 self._hear(now)
             else:
-                core.handle_datagram(data, now=now)
+                core.handle_datagram(data, now=now, path=path)
         if (deadline := core.poll_timeout()) is not None and deadline <= now:
             core.handle_timeout(now=now)
         if core.state is ClientState.FAILED:
             self.settled.set()
-        while (datagram := core.poll_transmit()) is not None:
+        while (leaving := core.poll_transmit_on()) is not None:
+            path, datagram = leaving
             try:
-                self._socket.sendto(datagram, self._server)
+                self._socket.sendto(datagram, self.servers[path])
             except OSError:
                 continue  # the echo of an earlier one; UDP may lose this one, too
 
@@ -88,11 +116,11 @@ class Caller:
         self._socket.close()
 
     def _bind(self) -> socket.socket:
-        return bind(("::" if ":" in self._server[0] else "0.0.0.0", 0))  # noqa: S104 - a client's
+        return bind(("::" if ":" in self.servers[0][0] else "0.0.0.0", 0))  # noqa: S104 - a client's
 
     def _hear(self, now: float) -> None:
-        if self.last_heard is not None:
-            self.longest_silence = max(self.longest_silence, now - self.last_heard)
+        if self.last_heard is not None and now - self.last_heard > self.longest_silence:
+            self.longest_silence, self.resumed_at = now - self.last_heard, now
         self.last_heard = now
         self.packets_heard += 1
         self.connected.set()
@@ -102,8 +130,17 @@ class Caller:
 class Crowd:
     """All callers of `open_crowd`."""
 
-    def __init__(self, server_url: str, *, certificate: Certificate, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        server_url: str,
+        *,
+        certificate: Certificate,
+        random: Callable[[int], bytes],
+        max_paths: int = 1,
+    ) -> None:
         self.callers: list[Caller] = []
+        self.max_paths = max_paths
+        """Of the next callers, as `ClientCore` has it."""
         self._url = server_url
         self._certificate = certificate
         self._random = random
@@ -111,7 +148,7 @@ class Crowd:
     def listen_anew(self) -> None:
         """Forget all silences so far."""
         for caller in self.callers:
-            caller.longest_silence = 0.0
+            caller.listen_anew()
 
     def silences(self, now: float) -> Sequence[float]:
         """Return the longest silence of each caller, one that still goes on included."""
@@ -134,6 +171,26 @@ class Crowd:
             for _ in range(count):
                 nursery.start_soon(self._call, http, limiter)
 
+    async def dial(self, http: httpx2.AsyncClient, url: str = "") -> Caller:
+        """Offer a call, and wait until it has come about or has failed.
+
+        Args:
+            http: What to offer it with.
+            url: Where, if not at the server the crowd was made for.
+
+        Errors: AssertionError with the server's words when it refuses; httpx2's own when there is none.
+        """
+        caller = await self._offer(http, httpx2.URL(url or self._url))
+        self.callers.append(caller)
+        with trio.move_on_after(_PATIENCE):
+            await caller.settled.wait()
+        return caller
+
+    def hang_up(self, caller: Caller) -> None:
+        """Let a caller say goodbye, and forget it."""
+        self.callers.remove(caller)
+        caller.hang_up(trio.current_time())
+
     async def run(self) -> None:
         """Move all callers, for ever."""
         while True:
@@ -145,18 +202,18 @@ class Crowd:
     async def _call(self, http: httpx2.AsyncClient, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
             for _ in range(_ATTEMPTS):
-                caller = await self._try(http)
+                caller = await self.dial(http)
                 if caller.connected.is_set():
                     return
-                self.callers.remove(caller)
-                caller.hang_up(trio.current_time())
+                self.hang_up(caller)
             raise AssertionError(f"no call came about: {caller.core.failure or 'too slow'}")
 
-    async def _try(self, http: httpx2.AsyncClient) -> Caller:
-        """Make a call, and wait until it has come about or has failed."""
-        core = ClientCore(random=self._random, certificate=self._certificate, codec="PCMU")
+    async def _offer(self, http: httpx2.AsyncClient, url: httpx2.URL) -> Caller:
+        core = ClientCore(
+            random=self._random, certificate=self._certificate, codec="PCMU", max_paths=self.max_paths
+        )
         response = await http.post(
-            "/v1/realtime/calls",
+            url.join("/v1/realtime/calls").copy_with(query=url.query),
             content=core.offer(),
             headers={"content-type": "application/sdp"},
             timeout=_PATIENCE,
@@ -166,20 +223,20 @@ class Crowd:
         core.handle_answer(response.text, now=trio.current_time())
         if core.server is None:
             raise AssertionError("the answer names no candidate")
-        url = str(httpx2.URL(self._url).join(response.headers["location"]))
-        caller = Caller(core, url=url, server=(core.server.address, core.server.port))
-        self.callers.append(caller)
-        with trio.move_on_after(_PATIENCE):
-            await caller.settled.wait()
-        return caller
+        return Caller(core, url=str(url.join(response.headers["location"])))
 
 
 @asynccontextmanager
 async def open_crowd(
-    server_url: str, count: int, *, certificate: Certificate, random: Callable[[int], bytes]
+    server_url: str,
+    count: int,
+    *,
+    certificate: Certificate,
+    random: Callable[[int], bytes],
+    max_paths: int = 1,
 ) -> AsyncIterator[Crowd]:
     """Make so many calls to a server and wait until all are connected; leaving hangs them up."""
-    crowd = Crowd(server_url, certificate=certificate, random=random)
+    crowd = Crowd(server_url, certificate=certificate, random=random, max_paths=max_paths)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(crowd.run)
         try:
@@ -191,10 +248,10 @@ async def open_crowd(
                 caller.hang_up(trio.current_time())
 
 
-def _drain(sock: socket.socket) -> list[bytes]:
-    taken: list[bytes] = []
+def _drain(sock: socket.socket) -> list[tuple[bytes, tuple[Any, ...]]]:
+    taken: list[tuple[bytes, tuple[Any, ...]]] = []
     try:
         while True:
-            taken.append(sock.recv(65_536))
+            taken.append(sock.recvfrom(65_536))
     except OSError:
         return taken

@@ -92,6 +92,7 @@ from voicegate.testing.core_target import (
 )
 from voicegate.testing.datachannel_target import run_data_channels
 from voicegate.testing.dtls_target import run_dtls
+from voicegate.testing.fleet_target import FLEET_TARGETS
 from voicegate.testing.link_target import read_from_agent, read_from_gateway, run_journal
 from voicegate.testing.live_target import run_key_presses, run_live_session
 from voicegate.testing.realtime_target import REALTIME_CORES, REALTIME_TARGETS
@@ -574,6 +575,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     ),
     **REALTIME_TARGETS,
     **AGENT_TARGETS,
+    **FLEET_TARGETS,
     _name(LiveConfig.read): _sink(
         lambda data: LiveConfig.read(decode_object(_text(data))),
         ok=lambda config: isinstance(config.model, str),
