@@ -18,7 +18,7 @@ demo-speech: $(VENV)/.speech
 
 test: $(VENV)/.test
 	@requirements/apt.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -52,12 +52,14 @@ test-compiled: compiled
 constraints:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	$(call compile,build,requirements/build.in)
+	$(call compile,wheel,requirements/build.in pyproject.toml --group wheel)
+	$(call compile,image,--extra fleet --extra cascade --extra silero pyproject.toml)
 	$(call compile,serve,--extra bundled-opus pyproject.toml)
 	$(call compile,speech,--extra bundled-opus --extra speech pyproject.toml)
 	$(call compile,test,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero \
-	    --extra cascade --extra speech pyproject.toml --group test)
+	    --extra cascade --extra fleet --extra speech pyproject.toml --group test)
 	$(call compile,lint,--extra bundled-opus --extra testing --extra bench --extra fuzz --extra silero \
-	    --extra cascade --extra speech pyproject.toml --group test --group lint)
+	    --extra cascade --extra fleet --extra speech pyproject.toml --group test --group lint)
 
 define compile
 	$(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \

@@ -34,13 +34,23 @@ CORES = (
     "realtime",
     "link",
     "access",
+    "capacity",
     "sdp",
+    "steering",
     "audio",
 )
 DOCUMENTED = tuple(core for core in CORES if core != "wire")
 """`wire` is no protocol; what it cites is in the documents of those that it sorts datagrams for."""
 
 CORE_MODULES = {
+    "voicegate.directory.announcer",
+    "voicegate.directory.flow_queue",
+    "voicegate.directory.ledger",
+    "voicegate.directory.poll",
+    "voicegate.directory.row",
+    "voicegate.directory.script",
+    "voicegate.fleet.choice",
+    "voicegate.relay.diagnosis",
     "voicegate.transceiver.clock",
     "voicegate.transceiver.core",
     "voicegate.transceiver.downlink",
@@ -82,9 +92,7 @@ LONG_MODULES: dict[str, str] = {}
 MAX_FUNCTION = 60
 MAX_MODULE = 600
 
-INTERNAL = {
-    "voicegate.cli": {"serve_command"},  # called by its decorator's app
-}
+INTERNAL: dict[str, set[str]] = {}
 """Names without underscore that `__all__` leaves out on purpose."""
 
 

@@ -52,6 +52,7 @@ from voicegate.realtime.notice import (
     OutputBegan,
     OutputDrained,
     OutputInterrupted,
+    ServerLeaving,
     SpeechBegan,
     SpeechEnded,
     TurnOver,
@@ -488,6 +489,18 @@ def test_keys_of_a_telephone_reach_the_agent_and_the_application() -> None:
     assert bench.take_notices() == [DtmfReceived(digit="5", duration_ms=160)]
     ((event, source),) = bench.events
     assert (event["type"], event["event"], source) == ("transport.dtmf.received", "5", "sideband-1")
+
+
+@pytest.mark.parametrize("allowed", ["all", ["voicegate.going_away"], ["session.started"]])
+def test_a_client_is_told_that_the_server_goes_away(allowed: str | list[str]) -> None:
+    listed = allowed if isinstance(allowed, str) else [{"type": name} for name in allowed]
+    bench = Bench.open(client={"data_channel": {"allowed_server_events": listed}})
+    for notice in (ServerLeaving(60.0), ServerLeaving(60.0, "who has left")):
+        bench.session.handle_notice(notice, now=bench.now)
+    told = []
+    while (event := bench.session.poll_event()) is not None:
+        told.append((json.loads(event.text)["type"], event.source))
+    assert told == [("voicegate.going_away", "sideband-1" if "session.started" in allowed else None)]
 
 
 def test_what_comes_before_the_agent_waits_for_it_up_to_a_limit() -> None:

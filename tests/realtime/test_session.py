@@ -33,6 +33,7 @@ from voicegate.realtime.notice import (
     InputDtmf,
     OutputBegan,
     OutputDrained,
+    ServerLeaving,
     SpeechBegan,
     SpeechEnded,
     TurnOver,
@@ -526,6 +527,20 @@ def test_keys_of_a_telephone_are_told_to_both_sides() -> None:
     assert (event["type"], event["event"]) == ("input_audio_buffer.dtmf_event_received", "5")
     assert event["received_at"] == 1_700_000_000
     assert desk.told() == [DtmfReceived(digit="5", duration_ms=80)]
+
+
+def test_clients_are_told_that_the_server_goes_away() -> None:
+    desk = Desk()
+    for seconds, source in ((60.0, None), (12.5, "channel"), (1.0, "who has left")):
+        desk.core.handle_notice(ServerLeaving(seconds, source), now=desk.now)
+    told = []
+    while (event := desk.core.poll_event()) is not None:
+        told.append((event.source, json.loads(event.text)))
+    assert [(source, each["type"], each["seconds"]) for source, each in told] == [
+        (None, "voicegate.going_away", 60.0),
+        ("channel", "voicegate.going_away", 12.5),
+    ]
+    assert all(each["event_id"] for _, each in told)
 
 
 # Turns and responses

@@ -1,0 +1,62 @@
+"""Runs every test: what needs but a processor side by side, then, one by one, what is real and has its pace.
+
+Arguments are pytest's; when they name what to run, it is one run of just that.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent
+
+SIDE_BY_SIDE: Final = (
+    "access",
+    "audio",
+    "capacity",
+    "datachannel",
+    "deploy",
+    "directory",
+    "dtls",
+    "fleet",
+    "ice",
+    "link",
+    "observability",
+    "realtime",
+    "rtp",
+    "scenarios",
+    "sctp",
+    "sdp",
+    "srtp",
+    "steering",
+    "testing/fuzz",
+    "testing/test_targets.py",
+    "wire",
+)
+"""Nothing here has a browser, or a deadline of some milliseconds."""
+
+NO_TESTS: Final = 5
+
+
+def main() -> int:
+    """Return the worse status of both runs."""
+    given = sys.argv[1:]
+    if any((ROOT.parent / each.partition("::")[0]).exists() for each in given):
+        return run(*given)
+    paths = [str(ROOT / name) for name in SIDE_BY_SIDE if (ROOT / name).exists()]
+    workers = str(len(os.sched_getaffinity(0)))
+    first = run("-n", workers, "--dist", "worksteal", *given, *paths)
+    second = run(*given, *(f"--ignore={path}" for path in paths))
+    return max((status for status in (first, second) if status != NO_TESTS), default=NO_TESTS)
+
+
+def run(*arguments: str) -> int:
+    """Run pytest, in this folder's project."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], cwd=ROOT.parent, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
