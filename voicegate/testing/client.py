@@ -84,6 +84,7 @@ class ClientCore:
         max_paths: Candidates over UDP that are checked, the best of the answer's. With more than one, take
             `poll_transmit_on` instead of `poll_transmit`.
         receiving_seconds: Silence after which another path is taken.
+        packet_ms: Audio in each packet, both ways, as the offer asks for; by default it doesn't.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class ClientCore:
         dtls_groups: Sequence[Group] = AVAILABLE_GROUPS,
         max_paths: int = 1,
         receiving_seconds: float = RECEIVING_SECONDS,
+        packet_ms: int | None = None,
     ) -> None:
         self.state = ClientState.NEW
         self.failure = ""
@@ -125,6 +127,7 @@ class ClientCore:
         self._negotiated_id = negotiated_id
         self._channel_label = channel_label
         self._keepalive_interval = keepalive_interval
+        self._packet_ms = packet_ms
         self._is_reached = False
         self._has_snap = has_snap
         self._dtls_versions = dtls_versions
@@ -165,6 +168,7 @@ class ClientCore:
             has_data=association is not None,
             sctp_init=association.init.encode() if association is not None and self._has_snap else None,
             has_sped=self._sped is not None,
+            packet_ms=self._packet_ms,
         ).encode()
 
     def handle_answer(self, sdp: str, *, now: float) -> None:

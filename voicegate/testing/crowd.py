@@ -137,6 +137,7 @@ class Crowd:
         certificate: Certificate,
         random: Callable[[int], bytes],
         max_paths: int = 1,
+        packet_ms: int | None = None,
     ) -> None:
         self.callers: list[Caller] = []
         self.max_paths = max_paths
@@ -144,6 +145,7 @@ class Crowd:
         self._url = server_url
         self._certificate = certificate
         self._random = random
+        self._packet_ms = packet_ms
 
     def listen_anew(self) -> None:
         """Forget all silences so far."""
@@ -210,7 +212,11 @@ class Crowd:
 
     async def _offer(self, http: httpx2.AsyncClient, url: httpx2.URL) -> Caller:
         core = ClientCore(
-            random=self._random, certificate=self._certificate, codec="PCMU", max_paths=self.max_paths
+            random=self._random,
+            certificate=self._certificate,
+            codec="PCMU",
+            max_paths=self.max_paths,
+            packet_ms=self._packet_ms,
         )
         response = await http.post(
             url.join("/v1/realtime/calls").copy_with(query=url.query),

@@ -35,6 +35,8 @@ class ClientOffer:
     sctp_init: bytes | None = None
     """For SNAP."""
     has_sped: bool = False
+    packet_ms: int | None = None
+    """How much audio the client wants in a packet, if it says so."""
 
     def encode(self) -> str:
         """Return the SDP."""
@@ -48,6 +50,7 @@ class ClientOffer:
             f"m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}",
             _NOWHERE,
             *codec,
+            *([] if self.packet_ms is None else [f"a=ptime:{self.packet_ms}"]),
             "a=mid:0",
             "a=sendrecv",
             "a=rtcp-mux",

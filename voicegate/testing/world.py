@@ -170,6 +170,17 @@ class World:
                 await trio.sleep(_POLL_SECONDS)
         raise WorldError(f"{name} is not ready: {self.last_words(name)}")
 
+    async def _wait_acquainted(self, name: str) -> None:
+        """Wait until a machine knows all others: answers of one that does not lead abroad."""
+        host = self._programs[name].host
+        known = f"transceivers {len(self.transceivers)}.0", f"relays {len(self.relays)}.0"
+        with trio.fail_after(_START_SECONDS):
+            while True:
+                _, text = await self.fetch(f"http://{host.address}:8080/metrics", region=host.region)
+                if all(f"\nvoicegate_directory_{each}\n" in text for each in known):
+                    return
+                await trio.sleep(_POLL_SECONDS)
+
     async def restart(self, name: str) -> None:
         """Start a machine's program and wait until it is ready."""
         await self.start(name)
@@ -330,6 +341,8 @@ class World:
             await self.start(name)
         for name in (*self.relays, *self.transceivers):
             await self.wait_ready(name)
+        for name in (*self.relays, *self.transceivers):
+            await self._wait_acquainted(name)
 
     async def close(self) -> None:
         """End everything."""
