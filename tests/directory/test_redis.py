@@ -1,5 +1,6 @@
 """The directory on a real Redis that is killed, stopped, emptied, and lied to."""
 
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from voicegate.directory import (
     RelayLease,
     Snapshot,
     TransceiverLease,
-    local_address_towards,
+    Way,
     open_directory,
 )
 from voicegate.directory.ledger import Member
@@ -589,7 +590,7 @@ async def test_a_failover_of_sentinels_is_followed() -> None:
 
 
 @pytest.mark.slow
-async def test_a_cluster_serves_and_does_without_a_node() -> None:
+async def test_a_cluster_of_redis_serves_as_one_does() -> None:
     async with open_cluster() as cluster:
         redis = Redis(cluster.nodes[0])
         async with redis.open(url=cluster.url) as first, redis.open(url=cluster.url) as second:
@@ -616,7 +617,8 @@ async def test_with_a_url_it_is_on_redis(redis: Redis) -> None:
 
 
 async def test_the_address_towards_redis_is_the_one_to_announce(redis: Redis) -> None:
-    assert await local_address_towards("127.0.0.1", redis.server.port) == "127.0.0.1"
-    assert await local_address_towards("localhost", redis.server.port) in ("127.0.0.1", "::1")
+    assert await Way("127.0.0.1", redis.server.port).local_address() == "127.0.0.1"
+    assert await Way("localhost", 1, family=socket.AF_INET).local_address() == "127.0.0.1"
+    assert await Way("localhost", redis.server.port).local_address() in ("127.0.0.1", "::1")
     with pytest.raises(UsageError, match="no address"):
-        await local_address_towards("no such name", 1)
+        await Way("no such name", 1).local_address()

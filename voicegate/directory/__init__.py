@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from voicegate.config import Config
-from voicegate.directory.address import local_address_towards
+from voicegate.directory.address import Way
 from voicegate.directory.base import (
     FLOW_ROW_SECONDS,
     Address,
@@ -29,7 +29,7 @@ __all__ = [
     "RelayLease",
     "Snapshot",
     "TransceiverLease",
-    "local_address_towards",
+    "Way",
     "open_directory",
 ]
 

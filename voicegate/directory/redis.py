@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 import trio
 
-from voicegate.directory.address import local_address_towards
+from voicegate.directory.address import Way
 from voicegate.directory.announcer import Announcement, Announcer, Outcome
 from voicegate.directory.base import FLOW_ROW_SECONDS, RelayLease, Snapshot, TransceiverLease
 from voicegate.directory.board import Board
@@ -284,11 +284,11 @@ class RedisDirectory:
 
     async def _keep_place(self) -> None:
         """End the session when this machine has got another address: to the old one no answer will come."""
-        known = None
+        way, known = Way(*self._url.hosts[0]), None
         while True:
             # A name that cannot be looked up just now is no news of this machine.
             with suppress(UsageError):
-                here = await local_address_towards(*self._url.hosts[0])
+                here = await way.local_address()
                 if here != (known := known or here):
                     raise ConnectionAbortedError("this machine has another address")
             await trio.sleep(self._pace.look)

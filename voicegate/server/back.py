@@ -18,7 +18,7 @@ from voicegate.observability import Metrics
 from voicegate.relay import Relay
 from voicegate.sdp.candidate import host_candidates
 from voicegate.server.handle import Server
-from voicegate.server.place import LOOK_SECONDS, announced_host, hop_of_transceiver, relay_lease
+from voicegate.server.place import LOOK_SECONDS, Announced, hop_of_transceiver, relay_lease
 from voicegate.signalling import CallService, serve_http
 from voicegate.signalling.locate import Locator
 from voicegate.signalling.relays import RelayChooser, RelayList
@@ -153,7 +153,7 @@ class Back:
                     config,
                     secrets=self._secrets,
                     candidates=self._candidates,
-                    hop_host=await announced_host(config, hop.host),
+                    hop_host=await Announced(config, hop.host).find(),
                     hop=hop,
                     directory=self._directory,
                     relay=self._relay,
@@ -201,11 +201,11 @@ class Back:
         get_news: Callable[[], trio.Event],
     ) -> None:
         """Announce the transceivers, wherever this machine is; at once when there is news of them."""
+        hop_at = Announced(self._config, hop_host)
+        peer_at = hop_at if peer is None else Announced(self._config, peer.host)
         while True:
             news = get_news()
-            at = await announced_host(self._config, hop_host)
-            peer_at = peer and Address(await announced_host(self._config, peer.host), peer.port)
-            announce(at, peer_at)
+            announce(await hop_at.find(), peer and Address(await peer_at.find(), peer.port))
             with trio.move_on_after(LOOK_SECONDS):
                 await news.wait()
 

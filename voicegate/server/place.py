@@ -1,5 +1,6 @@
 """Where a machine is, for its clients and for the other machines."""
 
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -7,11 +8,11 @@ from typing import Final
 import trio
 
 from voicegate.config import Address, Config
-from voicegate.directory import DirectoryUrl, RelayLease, local_address_towards
+from voicegate.directory import DirectoryUrl, RelayLease, Way
 from voicegate.errors import UsageError
 from voicegate.relay import Relay
 
-__all__ = ["LOOK_SECONDS", "announced_host", "hop_of_relay", "hop_of_transceiver", "relay_lease"]
+__all__ = ["LOOK_SECONDS", "Announced", "hop_of_relay", "hop_of_transceiver", "relay_lease"]
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks at this machine's address: relays are to follow within a second."""
@@ -35,21 +36,28 @@ def hop_of_relay(config: Config, *, is_alone: bool) -> Address:
     return Address(host, port if is_alone or not port else port + config.workers)
 
 
-async def announced_host(config: Config, host: str) -> str:
-    """Return what others call a host that we listen on: a wildcard is the way towards the directory.
+class Announced:
+    """What others call a host that we listen on: a wildcard is the way towards the directory."""
 
-    Waits until there is one: a machine may be there before its network is.
-    """
-    is_ipv6 = ":" in host
-    url = None if config.directory is None else DirectoryUrl.parse(config.directory)
-    if not Address(host, 0).is_wildcard:
-        return host
-    if url is None or not url.hosts:
-        return "::1" if is_ipv6 else "127.0.0.1"
-    while True:
-        with suppress(UsageError):
-            return await local_address_towards(*url.hosts[0])
-        await trio.sleep(LOOK_SECONDS)
+    def __init__(self, config: Config, host: str) -> None:
+        self._host = host
+        self._way: Way | None = None
+        if Address(host, 0).is_wildcard:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._host = "::1" if ":" in host else "127.0.0.1"
+            hosts = () if config.directory is None else DirectoryUrl.parse(config.directory).hosts
+            self._way = Way(*hosts[0], family=family) if hosts else None
+
+    async def find(self) -> str:
+        """Return the address of the moment.
+
+        Waits until there is one: a machine may be there before its network is.
+        """
+        while self._way is not None:
+            with suppress(UsageError):
+                return await self._way.local_address()
+            await trio.sleep(LOOK_SECONDS)
+        return self._host
 
 
 def relay_lease(config: Config, relay: Relay) -> RelayLease:
