@@ -45,7 +45,7 @@ compiled: wheel
 	@$(BIN)/python -m zipfile --extract dist/*.whl build/compiled
 
 test-compiled: compiled
-	@cd build/compiled && ../../$(BIN)/python -m pytest -p no:cacheprovider $(ARGS) \
+	@cd build/compiled && ../../$(BIN)/python -m pytest -n 2 --dist worksteal -p no:cacheprovider $(ARGS) \
 	    tests/audio tests/rtp tests/scenarios tests/srtp tests/transceiver
 
 # All that is installed is pinned and hashed, for every supported Python at once, and names no registry.

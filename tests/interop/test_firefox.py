@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 async def run_server_in(namespace: Namespace, *, task_status: trio.TaskStatus[str]) -> None:
     """`voicegate serve` as an operator runs it: the page on loopback, media on the namespace's address."""
-    arguments = ["--http", "127.0.0.1:8080", "--udp", f"{namespace.address}:3478", "--agent", "echo"]
+    addresses = ["--http", "127.0.0.1:8080", "--udp", f"{namespace.address}:3478"]
+    arguments = [*addresses, "--agent", "echo", "--drain-seconds", "0"]
     command = namespace.wrap([sys.executable, "-m", "voicegate", "serve", *arguments])
     async with trio.open_nursery() as nursery:
         process = await nursery.start(trio.run_process, command)
