@@ -14,10 +14,10 @@ from voicegate.access import Grant
 from voicegate.config import Config
 from voicegate.directory import Address
 from voicegate.fleet import calls as module
-from voicegate.fleet.choice import MAX_OTHERS
 from voicegate.observability import Metrics
 from voicegate.signalling import OfferRefused, RequestRefused
 from voicegate.signalling.locate import Locator
+from voicegate.steering.placement import MAX_OTHERS
 from voicegate.transceiver.call_id import transceiver_id_of
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicegate.directory import Address, TransceiverLease
-from voicegate.fleet.choice import MAX_OTHERS, Machine, list_machines, order_machines
+from voicegate.fleet.choice import Machine, list_machines, order_machines
+from voicegate.steering.placement import MAX_OTHERS
 
 REGIONS = ("asia", "eu", "us", "")
 PEERS = st.integers(1, 8).map(lambda n: (f"10.0.0.{n}", 7000))

@@ -10,8 +10,8 @@ from heapq import heappop, heappush
 from math import inf, log
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
-from voicegate.capacity.placement import Listed, order_places
 from voicegate.capacity.scenario import Deploy, Outcome, RegionLoss, Scenario
+from voicegate.steering.placement import Listed, order_places
 
 __all__ = ["Simulation", "simulate"]
 

@@ -1,22 +1,12 @@
-"""Which machine is asked to take a call, and which next: a pure function of what the directory says.
-
-What it says is some seconds old, so this only decides whom to ask: whether there is room, each machine knows
-best itself. It is plain data and needs neither clock nor network.
-"""
+"""The machines of a cluster, as the directory tells of their transceivers, and which of them to ask first."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from voicegate.directory import Address, TransceiverLease
+from voicegate.steering.placement import Listed, order_places
 
-__all__ = ["MAX_OTHERS", "Machine", "list_machines", "order_machines"]
-
-MAX_OTHERS: Final = 3
-"""Other machines asked for one call: each one costs the caller a round trip, and the fleet a request, just
-when it has the least to spare."""
-LOAD_STEPS: Final = 20
-"""Loads that differ by less than a twentieth are alike: who is a hair's breadth emptier than the others does
-not get all that comes until the next lease tells how that went."""
+__all__ = ["Machine", "list_machines", "order_machines"]
 
 
 class Machine(NamedTuple):
@@ -52,8 +42,7 @@ def order_machines(
 ) -> Sequence[Address | None]:
     """Return whom to ask for a call, in order: the peers of other machines, and None for this one.
 
-    The nearest region comes first; in each, this machine if it is there, then the emptiest. A machine that
-    said that it is full comes after all that did not.
+    See `order_places`.
 
     Args:
         machines: The other machines.
@@ -61,21 +50,9 @@ def order_machines(
         regions: The client's, nearest first; empty when nobody knows where it is.
         random: Returns so many random bytes.
     """
-    ranks = {region: rank for rank, region in enumerate(dict.fromkeys((*regions, own_region)))}
-    others = sorted(
-        (
-            machine.load >= 1,
-            ranks.get(machine.region, len(ranks)),
-            int(machine.load * LOAD_STEPS),
-            random(4),
-            i,
-        )
-        for i, machine in enumerate(machines)
-    )[:MAX_OTHERS]
-    own_place = (False, ranks[own_region])
-    before = [machines[i].peer for is_full, rank, *_, i in others if (is_full, rank) < own_place]
-    after = [machines[i].peer for is_full, rank, *_, i in others if (is_full, rank) >= own_place]
-    return [*before, None, *after]
+    listed = (Listed(number, machine.region, machine.load) for number, machine in enumerate(machines))
+    order = order_places(listed, own_region=own_region, regions=regions, random=random)
+    return [None if number is None else machines[number].peer for number in order]
 
 
 def _sum_up(peer: Address, leases: Sequence[TransceiverLease]) -> Machine:

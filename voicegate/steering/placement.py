@@ -1,6 +1,7 @@
-"""Which machines are asked for a call: the rule of `voicegate.fleet.choice`, for the simulation.
+"""Which machine is asked to take a call, and which next.
 
-It is written down a second time, as a core may not import what does I/O; a test holds the two together.
+What is known of the others is some seconds old, so this only decides whom to ask: whether there is room, each
+machine knows best itself.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +10,11 @@ from typing import Final, NamedTuple
 __all__ = ["LOAD_STEPS", "MAX_OTHERS", "Listed", "order_places"]
 
 MAX_OTHERS: Final = 3
-"""Other machines asked for one call."""
+"""Other machines asked for one call: each one costs the caller a round trip, and the fleet a request, just
+when it has the least to spare."""
 LOAD_STEPS: Final = 20
-"""Loads that differ by less than a twentieth are alike."""
+"""Loads that differ by less than a twentieth are alike: who is a hair's breadth emptier than the others does
+not get all that comes until the next lease tells how that went."""
 
 
 class Listed(NamedTuple):
