@@ -424,7 +424,6 @@ _PARAMETERS: Final[tuple[type[_Parametric], ...]] = (
 _TEXTUAL: Final[tuple[type[_Textual], ...]] = (
     SessionDescription,
     IceFragment,
-    attribute.Candidate,
     attribute.ExtensionMap,
     attribute.Fingerprint,
     attribute.FormatParameters,
@@ -579,6 +578,12 @@ TARGETS: Final[Mapping[str, Target]] = {
     _name(LiveConfig.read): _sink(
         lambda data: LiveConfig.read(decode_object(_text(data))),
         ok=lambda config: isinstance(config.model, str),
+    ),
+    # Its ufrag is read and never written, so it is what was written once that has to stay.
+    _name(attribute.Candidate.decode): _parser(
+        lambda text: attribute.Candidate.decode(attribute.Candidate.decode(text).encode()),
+        attribute.Candidate.encode,
+        _text,
     ),
     _name(answer): _answer,
     _name(read_offer): _read_offer,
