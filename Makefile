@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 ARGS ?=
 
-.PHONY: serve demo-speech test lint bench wheel compiled test-compiled constraints clean
+.PHONY: serve demo-speech test lint bench wheel compiled test-compiled run-compiled constraints clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.serve
@@ -44,7 +44,9 @@ compiled: wheel
 	@cp -r bench docs examples tests pyproject.toml README.md build/compiled
 	@$(BIN)/python -m zipfile --extract dist/*.whl build/compiled
 
-test-compiled: compiled
+test-compiled: compiled run-compiled
+
+run-compiled:
 	@cd build/compiled && ../../$(BIN)/python -m pytest -n 2 --dist worksteal -p no:cacheprovider $(ARGS) \
 	    tests/audio tests/rtp tests/scenarios tests/srtp tests/transceiver
 

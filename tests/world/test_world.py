@@ -35,7 +35,7 @@ def test_media_enters_by_a_relay_of_the_callers_region(stage: Stage) -> None:
 
 async def entries(world: World) -> dict[str, Any]:
     """See where media enters; whom a busy machine has sent astray changes with a later check."""
-    for _ in range(4):
+    for _ in range(16):
         states = await world.read()
         entered = Counter((each.region, world.name_of(each.entry)) for each in states)
         abroad = {way for way in entered if not way[1].startswith(f"relay-{way[0]}-")}
