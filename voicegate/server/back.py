@@ -91,7 +91,7 @@ class Back:
                 peer = await self._open_to_peers(calls, nursery)
                 announce = partial(self._announce, calls, port.address[1])
                 nursery.start_soon(
-                    self._look_after, port.address[0], peer, announce, lambda: transceiver.changed
+                    self._look_after, calls, port.address[0], peer, announce, lambda: transceiver.changed
                 )
                 nursery.start_soon(self._follow_relays, lambda listed: relays.update(RelayList(listed)))
                 nursery.start_soon(self._withdraw_relay, calls)
@@ -126,8 +126,6 @@ class Back:
 
     def _announce(self, calls: LocalCalls, hop_port: int, hop_host: str, peer: Address | None) -> None:
         transceiver = calls.transceiver
-        if transceiver.id in self._directory.conflicts and not transceiver.is_retired:
-            transceiver.retire()
         if transceiver.is_retired and not calls.call_count:
             raise IdentityLostError(f"somebody else is transceiver {transceiver.id:08x}, and no call is left")
         lease = TransceiverLease(
@@ -164,11 +162,9 @@ class Back:
             peer = await self._open_to_peers(workers, nursery)
 
             def announce(hop_host: str, peer: Address | None) -> None:
-                for transceiver_id in self._directory.conflicts:
-                    workers.retire(transceiver_id)
                 workers.set_addresses(hop_host=hop_host, peer=peer)
 
-            nursery.start_soon(self._look_after, hop.host, peer, announce, trio.Event)
+            nursery.start_soon(self._look_after, workers, hop.host, peer, announce, trio.Event)
             nursery.start_soon(self._follow_relays, workers.set_relays)
             nursery.start_soon(self._withdraw_relay, workers)
             task_status.started(Server(http=workers.http, calls=workers, relay=self._relay))
@@ -195,16 +191,22 @@ class Back:
 
     async def _look_after(
         self,
+        own: LocalCalls | Workers,
         hop_host: str,
         peer: Address | None,
         announce: Callable[[str, Address | None], None],
         get_news: Callable[[], trio.Event],
     ) -> None:
-        """Announce the transceivers, wherever this machine is; at once when there is news of them."""
+        """Announce the transceivers, wherever this machine is; at once when there is news of them.
+
+        Those whose id somebody else holds take no more calls.
+        """
         hop_at = Announced(self._config, hop_host)
         peer_at = hop_at if peer is None else Announced(self._config, peer.host)
         while True:
             news = get_news()
+            for transceiver_id in self._directory.conflicts:
+                own.retire(transceiver_id)
             announce(await hop_at.find(), peer and Address(await peer_at.find(), peer.port))
             with trio.move_on_after(LOOK_SECONDS):
                 await news.wait()
