@@ -597,6 +597,45 @@ async def test_a_cluster_of_redis_serves_as_one_does() -> None:
             await works(first, second)
 
 
+@pytest.mark.slow
+async def test_lookups_that_nobody_waits_for_use_no_connection_up() -> None:
+    """Of coredis's pools, one is never given back that is cancelled while it is made."""
+    async with open_cluster() as cluster:
+        redis = Redis(cluster.nodes[0])
+        rows = {number.to_bytes(19, "big"): number for number in range(300)}
+        async with redis.open(url=cluster.url) as directory:
+            await eventually(lambda: is_reachable(directory))
+            directory.write_flows(rows)
+            for moment in range(100):
+                with trio.move_on_after(moment / 10_000):
+                    await directory.find_flows(list(rows))
+            await eventually_found(directory, list(rows), rows)
+
+
+@pytest.mark.slow
+async def test_once_nothing_about_flows_works_everything_begins_anew(redis: Redis) -> None:
+    """Leases are in one slot, flows in many: elsewhere in a cluster, something may be wrong with us."""
+    pace = attrs.evolve(QUICK, last_pause=0.2)
+    async with redis.open(pace=pace) as directory:
+        directory.write_flows({b"one": 1})
+        await eventually_found(directory, [b"one"], {b"one": 1})
+        sessions = scrape(directory)['voicegate_directory_events_total{event="session"}']
+        directory._store._client.mget = broken  # type: ignore[union-attr, method-assign]
+
+        async def is_anew() -> bool:
+            await directory.find_flows([b"one"])
+            return scrape(directory)['voicegate_directory_events_total{event="session"}'] > sessions
+
+        with trio.fail_after(30):
+            while not await is_anew():
+                await trio.sleep(0.01)
+        await eventually_found(directory, [b"one"], {b"one": 1})
+
+
+async def broken(keys: list[bytes]) -> list[bytes]:
+    raise ConnectionError
+
+
 # As it is configured
 
 

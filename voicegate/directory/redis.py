@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from random import uniform  # noqa: TID251 - jitter, no secret
 from typing import Final
 
+import attrs
 import structlog
 import trio
 
@@ -68,6 +69,14 @@ _LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 _log = structlog.get_logger("voicegate.directory")
 
 
+@attrs.define(eq=False)
+class _Lookup:
+    """A question about flows, for as long as somebody waits."""
+
+    found: Mapping[bytes, int] = attrs.field(factory=dict)
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+
 class RedisDirectory:
     """A directory that many machines share; made by `open_redis_directory`.
 
@@ -103,6 +112,8 @@ class RedisDirectory:
         self._notices = Notices(_log)
         self._latency = Histogram(_LATENCY_BOUNDS)
         self._store: Store | None = None
+        self._session: trio.Nursery | None = None
+        self._flows_fail_since: float | None = None
         self._position = Position()
         # Each is set to make its task look at once, and exchanged by it.
         self._to_announce = trio.Event()
@@ -180,17 +191,16 @@ class RedisDirectory:
         """Return the transceiver ids of those flows that are known; none when the answer takes long."""
         await trio.lowlevel.checkpoint()
         store = self._store
-        if store is None or not keys or self._lookups >= LOOKUP_LIMIT:
+        if store is None or self._session is None or not keys or self._lookups >= LOOKUP_LIMIT:
             return {}
+        # Who no longer waits does not interrupt: to coredis, a connection cancelled while it was made is in
+        # use for ever.
+        lookup = _Lookup()
         self._lookups += 1
-        try:
-            with trio.move_on_after(self._pace.lookup):
-                return await self._find_flows(store, keys)
-        except* Exception as errors:
-            self._note_fault("lookup", errors)
-        finally:
-            self._lookups -= 1
-        return {}
+        self._session.start_soon(self._look_up, store, keys, lookup)
+        with trio.move_on_after(self._pace.lookup):
+            await lookup.done.wait()
+        return lookup.found
 
     def report(self, metrics: Metrics) -> None:
         """Add what there is to say to a scrape."""
@@ -269,17 +279,19 @@ class RedisDirectory:
             now=trio.current_time(),
             after=self._pace.reread * uniform(0.0, 0.1),  # noqa: S311
         )
+        self._flows_fail_since = None
         self._store = store
         self._opened.set()
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._session:
+                nursery = self._session
                 nursery.start_soon(self._keep_polling, store)
                 nursery.start_soon(self._keep_announcing, store)
                 nursery.start_soon(self._keep_writing, store)
                 nursery.start_soon(self._keep_listening, store)
                 nursery.start_soon(self._keep_place)
         finally:
-            self._store = None
+            self._store = self._session = None
             self._opened = trio.Event()
 
     async def _keep_place(self) -> None:
@@ -319,10 +331,12 @@ class RedisDirectory:
             try:
                 await self._write_flow_rows(store)
             except* Exception as errors:
-                # Not worth the session: leases may do well, on another node.
                 self._note_fault("flows", errors)
+                self._judge_flows(has_failed=True)
                 self._to_write.set()
                 await trio.sleep(self._jittered(self._pace.last_pause / 5))
+            else:
+                self._judge_flows(has_failed=False)
 
     async def _keep_listening(self, store: Store) -> None:
         while True:
@@ -370,6 +384,18 @@ class RedisDirectory:
         if is_emptied:
             self._announcer.renew()
             self._to_announce.set()
+
+    async def _look_up(self, store: Store, keys: Collection[bytes], lookup: _Lookup) -> None:
+        try:
+            lookup.found = await self._find_flows(store, keys)
+        except* Exception as errors:
+            self._note_fault("lookup", errors)
+            self._judge_flows(has_failed=True)
+        else:
+            self._judge_flows(has_failed=False)
+        finally:
+            self._lookups -= 1
+            lookup.done.set()
 
     async def _find_flows(self, store: Store, keys: Collection[bytes]) -> Mapping[bytes, int]:
         stored = {store.flow_key(key): key for key in keys}
@@ -456,6 +482,19 @@ class RedisDirectory:
             self._counts["flow_dropped"] += len(rows) - written
 
     # What is noticed
+
+    def _judge_flows(self, *, has_failed: bool) -> None:
+        """End the session once nothing about flows works any more.
+
+        One failure is not worth it: leases may do well, on another node.
+        """
+        now = trio.current_time()
+        if not has_failed:
+            self._flows_fail_since = None
+        elif self._flows_fail_since is None:
+            self._flows_fail_since = now
+        elif now - self._flows_fail_since > self._pace.last_pause:
+            raise ConnectionAbortedError("nothing about flows works")
 
     def _tell_news(self) -> None:
         if self._ledger.poll_news():

@@ -1,7 +1,7 @@
 """Redis as the directory uses it: scripts, reads of many keys, and a channel; by coredis.
 
-Whoever waits for an answer waits for no longer than the deadline given here, and then the connection is gone:
-coredis keeps what it has to send in a queue without a limit, so nothing is sent to a server that is silent.
+Whoever waits for an answer waits for no longer than the deadlines given here, and then the connection is
+gone: what coredis has to send is in a queue without a limit, so nothing is sent to a server that is silent.
 """
 
 import ssl
@@ -28,7 +28,10 @@ FLOW_BUCKETS: Final = 64
 """Hash tags that spread flow rows over a cluster, in batches that are still worth their while."""
 
 _CONNECTIONS: Final = 8
-"""Of one process: answers come in order, and a long one should not hold up all others."""
+"""Of one process, to each node: answers come in order, and a long one should not hold up all others."""
+
+_LAST_RESORT: Final = 2.0
+"""Times the patience, after which we interrupt coredis if it has not given up by itself."""
 
 
 class Store:
@@ -124,7 +127,7 @@ class Store:
     @contextmanager
     def _timed(self) -> Iterator[None]:
         began = trio.current_time()
-        with trio.fail_after(self._patience):
+        with trio.fail_after(_LAST_RESORT * self._patience):
             yield
         self._latency.observe(trio.current_time() - began)
 
@@ -191,7 +194,10 @@ async def open_store(
                 client = sentinel.primary_for(url.primary, db=url.database)
             case Kind.CLUSTER:
                 client = RedisCluster(
-                    startup_nodes=nodes, ssl_context=context, **{**common, **access, **quiet}
+                    startup_nodes=nodes,
+                    ssl_context=context,
+                    max_connections_per_node=True,
+                    **{**common, **access, **quiet},
                 )
         await stack.enter_async_context(client)
         yield Store(client, latency=latency, patience=patience)
