@@ -1,4 +1,5 @@
-"""Runs every test: what needs but a processor side by side, then, one by one, what is real and has its pace.
+"""Runs every test: what needs but a processor side by side, then, two by two, what waits for real programs,
+and one by one what is to have the whole machine.
 
 Arguments are pytest's; when they name what to run, it is one run of just that.
 """
@@ -6,6 +7,7 @@ Arguments are pytest's; when they name what to run, it is one run of just that.
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,19 +48,31 @@ SIDE_BY_SIDE: Final = (
 )
 """By pattern. Nothing here has a browser, a crowd of callers, or a deadline of some milliseconds."""
 
+TWO_BY_TWO: Final = ("agents", "cli", "interop", "test_*.py")
+"""By pattern, what is not above: browsers, peers, examples, and our own programs as processes."""
+
 NO_TESTS: Final = 5
 
 
 def main() -> int:
-    """Return the worse status of both runs."""
+    """Return the worst status of the runs."""
     given = sys.argv[1:]
     if any((ROOT.parent / each.partition("::")[0]).exists() for each in given):
         return run(*given)
-    paths = [str(path) for pattern in SIDE_BY_SIDE for path in sorted(ROOT.glob(pattern))]
+    first = find(SIDE_BY_SIDE)
+    second = [path for path in find(TWO_BY_TWO) if path not in first]
     workers = str(len(os.sched_getaffinity(0)) + 1)  # some of them wait at times
-    first = run("-n", workers, "--dist", "worksteal", *given, *paths)
-    second = run(*given, *(f"--ignore={path}" for path in paths))
-    return max((status for status in (first, second) if status != NO_TESTS), default=NO_TESTS)
+    statuses = (
+        run("-n", workers, "--dist", "worksteal", *given, *first),
+        run("-n", "2", "--dist", "worksteal", *given, *second),
+        run(*given, *(f"--ignore={path}" for path in (*first, *second))),
+    )
+    return max((status for status in statuses if status != NO_TESTS), default=NO_TESTS)
+
+
+def find(patterns: Sequence[str]) -> list[str]:
+    """Return the paths of what matches."""
+    return [str(path) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 def run(*arguments: str) -> int:

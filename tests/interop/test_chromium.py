@@ -42,7 +42,8 @@ async def test_the_parrot_says_back_what_it_heard(tmp_path: Path) -> None:
     assert {"microphone", "offer", "answer", "ice", "dtls", "packet"} <= set(phases)
     assert session is not None
     assert session["state"] == "connected"
-    assert session["counters"]["drops"] == {}
+    # On a slow machine Chromium says its part of the handshake again.
+    assert set(session["counters"]["drops"]) <= {"dtls_repeated message"}
     assert ended is not None
     assert ended["cause"] in {"client_hangup", "client_closed"}
 

@@ -57,6 +57,7 @@ async def test_chromium_hears_its_own_sound_over_tcp_where_udp_is_refused(
     assert selected == pair
     assert session is not None
     assert session["path"]["transport"] == pair[0][:3]
-    assert session["counters"]["drops"] == {}
+    # On a slow machine Chromium says its part of the handshake again, TCP or not.
+    assert set(session["counters"]["drops"]) <= {"dtls_repeated message"}
     assert bool(relayed.counts["streams_opened"]) >= bool(arguments)
     assert relayed.dropped["stream_backlog"] == relayed.counts["streams_refused"] == 0

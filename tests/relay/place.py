@@ -44,8 +44,10 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(*, workers: int, calls: int, has_directory: bool = True) -> AsyncIterator[Place]:
-    """Run a server with so many relay workers, and so many calls to it."""
+async def open_place(
+    *, workers: int, calls: int, has_directory: bool = True, packet_ms: int | None = None
+) -> AsyncIterator[Place]:
+    """Run a server with so many relay workers, and so many calls to it, with so much audio in each packet."""
     alone = [] if has_directory else ["alone"]
     command = [sys.executable, "-m", "tests.relay.crowd_server", str(workers), *alone]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -54,7 +56,9 @@ async def open_place(*, workers: int, calls: int, has_directory: bool = True) ->
     try:
         bound = await lines.read()
         url = f"http://127.0.0.1:{bound['port']}/"
-        async with open_crowd(url, calls, certificate=client_certificate(), random=os.urandom) as crowd:
+        async with open_crowd(
+            url, calls, certificate=client_certificate(), random=os.urandom, packet_ms=packet_ms
+        ) as crowd:
             yield Place(process, lines, crowd, udp=("127.0.0.1", bound["udp"]))
     finally:
         with trio.CancelScope(shield=True):

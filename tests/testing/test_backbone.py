@@ -120,6 +120,13 @@ async def test_packets_between_regions_take_as_long_as_the_way_is() -> None:
         assert (await backbone.count())["forwarded"] >= 12
 
 
+async def test_packets_are_gathered_for_as_long_as_a_small_machine_wants() -> None:
+    async with open_pair() as backbone, serve(backbone, "b", _ECHO):
+        await backbone.set_tick(0.2)
+        # The answer always comes just after a round of work.
+        assert all(each is not None and each >= 0.15 for each in await ask(backbone, "10.2.0.1", 3))
+
+
 async def test_streams_arrive_whole_and_so_does_what_the_sender_left_for_the_card_to_cut() -> None:
     async with open_pair() as backbone:
         async with serve(backbone, "b", _SERVE_STREAM):
@@ -159,6 +166,8 @@ async def test_what_cannot_be_is_refused() -> None:
             backbone.cut("a", "nobody"),
             backbone.add_host("a", region="near", address="10.1.0.9"),
             backbone.take_down("nobody"),
+            backbone.set_tick(0.0),
+            backbone.set_tick(1.0),
         ):
             with pytest.raises(BackboneError):
                 await wrong

@@ -16,10 +16,19 @@ import trio
 from voicegate.testing.world import CallerState, World, open_world
 
 CALLS = int(os.environ.get("WORLD_CALLS", "200"))
+"""At most: a machine that has nothing left tells us about itself, and not about what is promised."""
+
+FEWEST_CALLS = 36
+
+STEP = 24
+"""Calls made before we look again at what is left."""
+
+SPARE = 0.3
+"""The part of all processors' time that is to be left, for what scenarios start and stop."""
 
 DRAIN_SECONDS = 12.0
 
-Scenario: TypeAlias = Callable[[World], Awaitable[dict[str, Any]]]
+Scenario: TypeAlias = Callable[[World, "Stage"], Awaitable[dict[str, Any]]]
 
 LOST_SECONDS = 10.0
 """Of silence, when nothing is broken: longer than any way back to the media takes."""
@@ -36,18 +45,42 @@ class Stage:
         self._token = trio.lowlevel.current_trio_token()
         self._report = report
         self._figures: dict[str, dict[str, Any]] = {}
+        self.size = 0
+        """How many calls there are, when none has ended."""
+
+    async def fill(self) -> None:
+        """Make calls, as many as are wanted and the machine carries with some time to spare."""
+        spare = 1.0
+        while self.size < CALLS and (self.size < FEWEST_CALLS or spare > SPARE):
+            step = min(STEP, CALLS - self.size)
+            await self._world.call_everywhere(step)
+            self.size += step
+            await trio.sleep(1.0)  # for the machines to be at rest
+            spare = await measure_spare(2.0)
+        self._note("world", {"calls": self.size, "wanted": CALLS, "processors idle": round(spare, 2)})
+
+    async def top_up(self) -> None:
+        """Let everybody whose call is over hang up, and make new calls in place of those."""
+        states = await self._world.read()
+        over = [each for each in states if each.call_id in lost(states)]
+        await self._world.hang_up(over)
+        if (missing := self.size - len(states) + len(over)) > 0:
+            await self._world.call_everywhere(missing)
 
     def run(self, scenario: Scenario) -> None:
         """Let a scenario happen, and note the figures that it returns."""
 
         async def act() -> dict[str, Any]:
             with trio.fail_after(PATIENCE):
-                return await scenario(self._world)
+                return await scenario(self._world, self)
 
         name = scenario.__name__
-        self._figures[name] = trio.from_thread.run(act, trio_token=self._token)
+        self._note(name, trio.from_thread.run(act, trio_token=self._token))
+
+    def _note(self, name: str, figures: dict[str, Any]) -> None:
+        self._figures[name] = figures
         self._report.write_text(json.dumps(self._figures, indent=2))
-        sys.stderr.write(f"\n{name}: {json.dumps(self._figures[name], indent=2)}\n")
+        sys.stderr.write(f"\n{name}: {json.dumps(figures, indent=2)}\n")
 
 
 @contextmanager
@@ -58,10 +91,10 @@ def open_stage(folder: Path, report: Path) -> Iterator[Stage]:
 
     async def live() -> None:
         async with open_world(folder, drain_seconds=DRAIN_SECONDS) as world:
-            await world.call_everywhere(CALLS)
-            await trio.sleep(2.0)  # for the machines to be at rest
+            stage = Stage(world, report)
+            await stage.fill()
             over.append(trio.Event())
-            ready.put(Stage(world, report))
+            ready.put(stage)
             await over[0].wait()
 
     def run() -> None:
@@ -82,13 +115,17 @@ def open_stage(folder: Path, report: Path) -> Iterator[Stage]:
         thread.join()
 
 
-async def top_up(world: World) -> None:
-    """Let everybody whose call is over hang up, and make new calls in place of those."""
-    states = await world.read()
-    over = [each for each in states if each.call_id in lost(states)]
-    await world.hang_up(over)
-    if (missing := CALLS - len(states) + len(over)) > 0:
-        await world.call_everywhere(missing)
+async def measure_spare(seconds: float) -> float:
+    """Return the part of all processors' time that is nobody's."""
+
+    def read() -> tuple[int, int]:
+        times = [int(each) for each in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+        return times[3], sum(times)
+
+    idle, total = read()
+    await trio.sleep(seconds)
+    idle_then, total_then = read()
+    return (idle_then - idle) / max(1, total_then - total)
 
 
 def milliseconds(seconds: list[float]) -> dict[str, float]:

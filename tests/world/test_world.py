@@ -1,4 +1,5 @@
-"""What is promised of many machines, in a world of them: three regions, twelve machines, 200 calls.
+"""What is promised of many machines, in a world of them: three regions, twelve machines, and 200 calls, or as
+many as the one computer that is all of them can carry.
 
 The scenarios follow each other in one world, as they would in life, and each leaves it whole. Their figures
 go to standard error, and into a file (`stage`).
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.world.stage import CALLS, DRAIN_SECONDS, Stage, lost, milliseconds, top_up
+from tests.world.stage import DRAIN_SECONDS, Stage, lost, milliseconds
 from voicegate.testing.world import REGIONS, CallerState, World
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def test_media_enters_by_a_relay_of_the_callers_region(stage: Stage) -> None:
     stage.run(entries)
 
 
-async def entries(world: World) -> dict[str, Any]:
+async def entries(world: World, stage: Stage) -> dict[str, Any]:
     """See where media enters; whom a busy machine has sent astray changes with a later check."""
     for _ in range(16):
         states = await world.read()
@@ -42,7 +43,7 @@ async def entries(world: World) -> dict[str, Any]:
         if not abroad:
             break
         await trio.sleep(2.5)
-    assert len(states) == CALLS
+    assert len(states) == stage.size
     assert not abroad, entered
     return {
         "calls by relay": {relay: count for (_region, relay), count in sorted(entered.items())},
@@ -65,7 +66,7 @@ def test_a_caller_far_from_its_transceiver_takes_the_fastest_of_the_listed_relay
     stage.run(two_tiers)
 
 
-async def two_tiers(world: World) -> dict[str, Any]:
+async def two_tiers(world: World, _stage: Stage) -> dict[str, Any]:
     """Leave only the far region with room, and see which way callers go to it."""
     full = [name for name in world.transceivers if "-east-" not in name]
     await drain(world, full, method="POST")
@@ -99,7 +100,7 @@ def test_when_a_relay_dies_media_is_back_in_three_seconds_by_ice(stage: Stage) -
     stage.run(dead_relay)
 
 
-async def dead_relay(world: World) -> dict[str, Any]:
+async def dead_relay(world: World, _stage: Stage) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name in ("relay-west-1", "relay-central-2"):
         address = world.host(name).address
@@ -123,7 +124,7 @@ def test_when_a_relay_is_back_so_is_its_media_in_300_ms_by_the_directory(stage: 
     stage.run(relay_that_is_back)
 
 
-async def relay_that_is_back(world: World) -> dict[str, Any]:
+async def relay_that_is_back(world: World, _stage: Stage) -> dict[str, Any]:
     """Kill the relay of callers who know no other, so that nothing but its return helps them."""
     before = {each.call_id for each in await world.read()}
     made, refusals = await world.call("east", 20, max_paths=1)
@@ -159,7 +160,7 @@ def test_no_call_is_lost_while_redis_is_away_and_new_ones_are_accepted(stage: St
     stage.run(redis_outage)
 
 
-async def redis_outage(world: World) -> dict[str, Any]:
+async def redis_outage(world: World, _stage: Stage) -> dict[str, Any]:
     """Redis hangs, then is gone, then is back without anything that it knew."""
     await world.listen_anew()
     began_at = trio.current_time()
@@ -202,11 +203,11 @@ def test_no_call_is_cut_before_the_deadline_while_all_transceivers_are_restarted
     stage.run(rolling_restart)
 
 
-async def rolling_restart(world: World) -> dict[str, Any]:
+async def rolling_restart(world: World, stage: Stage) -> dict[str, Any]:
     figures: dict[str, Any] = {"calls cut before the deadline": 0}
     going: list[CallerState]
     for number in (1, 2):
-        await top_up(world)
+        await stage.top_up()
         names = [name for name in world.transceivers if name.endswith(f"-{number}")]
         theirs = set().union(*[await world.calls_of(name) for name in names])
         await world.listen_anew()
@@ -239,7 +240,7 @@ async def rolling_restart(world: World) -> dict[str, Any]:
             "new calls accepted": accepted,
             "last transceiver gone after, s": round(ended_after, 1),
         }
-    await top_up(world)
+    await stage.top_up()
     return figures
 
 
@@ -247,7 +248,7 @@ def test_relays_follow_a_transceiver_whose_address_changes(stage: Stage) -> None
     stage.run(moved_transceiver)
 
 
-async def moved_transceiver(world: World) -> dict[str, Any]:
+async def moved_transceiver(world: World, _stage: Stage) -> dict[str, Any]:
     name = "transceiver-west-1"
     theirs = await world.calls_of(name)
     await world.listen_anew()
@@ -270,7 +271,7 @@ def test_a_partition_shorter_than_consent_heals_without_a_lost_call(stage: Stage
     stage.run(partition)
 
 
-async def partition(world: World) -> dict[str, Any]:
+async def partition(world: World, _stage: Stage) -> dict[str, Any]:
     """Cut a transceiver off from the relays of its region; some of the callers know no other relay."""
     made, refusals = await world.call("central", 20, max_paths=1)
     assert made == 20, refusals

@@ -15,10 +15,12 @@
  *   partition NAME NAME       nothing passes between them, until
  *   heal NAME NAME
  *   down NAME / up NAME       nothing passes to or from it
+ *   tick US                   microseconds between two rounds of work
  *   count                     "ok" and KEY=VALUE for each counter
  *
  * All packets of a pair of regions wait equally long, so a queue for each pair is in order by itself. There is a
- * round of work at most every TICK: arrivals are gathered, which makes delays longer by that at most.
+ * round of work at most every tick: arrivals are gathered, which makes delays longer by that at most, and wakes
+ * the hosts less often.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -50,7 +52,6 @@ enum {
     MAX_FRAME = 1600,  /* an MTU of 1500, and the header of Ethernet; none is longer without offloads */
     MAX_WAITING = 32768, /* half a second of what 200 calls send over two hops */
     BATCH = 64,
-    TICK = 150000, /* nanoseconds */
 };
 
 typedef struct {
@@ -88,6 +89,7 @@ static Owner owners[MAX_ADDRESSES];
 static Wire wires[MAX_REGIONS][MAX_REGIONS];
 static bool is_cut[MAX_HOSTS][MAX_HOSTS];
 static int host_count, region_count, owner_count, waiting;
+static int64_t tick = 150000; /* nanoseconds */
 static Frame *pool;
 static uint64_t counters[COUNTERS];
 static uint64_t draw_state = 0x9e3779b97f4a7c15u; /* each run loses the same packets, counted */
@@ -353,6 +355,10 @@ static const char *obey(char *line, char *extra, size_t room) {
     if (!strcmp(what, "forget")) return set_address(-1, words[1]);
     if (!strcmp(what, "delay")) return set_wire(words[1], words[2], &(int64_t){atoll(words[3]) * 1000}, NULL);
     if (!strcmp(what, "loss")) return set_wire(words[1], words[2], NULL, &(uint32_t){atol(words[3])});
+    if (!strcmp(what, "tick")) {
+        int64_t wanted = atoll(words[1]) * 1000;
+        return wanted > 0 && wanted < 1000000000 ? tick = wanted, NULL : "no time between 1 us and 1 s";
+    }
     if (!strcmp(what, "count")) {
         for (int i = 0; i < COUNTERS; i++) {
             size_t used = strlen(extra);
@@ -405,6 +411,6 @@ int main(void) {
                 if (polled[1 + i].fd >= 0 && polled[1 + i].revents & POLLIN) receive(i);
         }
         next = let_out(now());
-        nanosleep(&(struct timespec){0, TICK}, NULL);
+        nanosleep(&(struct timespec){0, tick}, NULL);
     }
 }

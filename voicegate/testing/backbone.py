@@ -101,6 +101,13 @@ class Backbone:
         """Lose so many of the packets between two regions."""
         await self._command("loss", region, other, str(round(probability * 1e6)))
 
+    async def set_tick(self, seconds: float) -> None:
+        """Gather packets for so long, for a small machine to have less to do; so much may be added to delays.
+
+        Errors: BackboneError for less than a microsecond, or a second and more.
+        """
+        await self._command("tick", str(round(seconds * 1e6)))
+
     async def cut(self, name: str, other: str) -> None:
         """Let nothing pass between two hosts, what is on its way included."""
         await self._command("partition", name, other)

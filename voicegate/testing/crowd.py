@@ -6,6 +6,7 @@ what it hears is counted, not decoded. For load, and for what happens to calls w
 Layer: shell (Trio).
 """
 
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,9 +23,6 @@ from voicegate.wire.path import Address
 
 __all__ = ["Caller", "Crowd", "open_crowd"]
 
-_TICK: Final = 0.005
-"""Seconds between looks at all sockets."""
-
 _AT_ONCE: Final = 4
 """Calls that are set up at the same time."""
 
@@ -38,7 +36,7 @@ _ATTEMPTS: Final = 3
 class Caller:
     """One of a crowd."""
 
-    def __init__(self, core: ClientCore, *, url: str) -> None:
+    def __init__(self, core: ClientCore, *, url: str, poll: select.epoll) -> None:
         self.core: Final = core
         self.url: Final = url
         self.connected: Final = trio.Event()
@@ -59,7 +57,13 @@ class Caller:
         ]
         """Where media may go, by the numbers of the core's paths."""
         self._numbers = {address: number for number, address in enumerate(self.servers)}
+        self._poll = poll
+        self._deadline: float | None = 0.0
         self._socket = self._bind()
+
+    def fileno(self) -> int:
+        """Return the descriptor of its socket, which `Crowd` waits at."""
+        return self._socket.fileno()
 
     @property
     def call_id(self) -> str:
@@ -85,8 +89,10 @@ class Caller:
         self._socket.close()
         self._socket = self._bind()
 
-    def tick(self, now: float) -> None:
-        """Take in what has come and send what is due."""
+    def tick(self, now: float, *, has_heard: bool = True) -> None:
+        """Take in what has come, if anything has, and send what is due."""
+        if not has_heard and (self._deadline is None or now < self._deadline):
+            return
         core = self.core
         for data, address in _drain(self._socket):
             # Of IPv6 there are more than two parts.
@@ -108,6 +114,7 @@ class Caller:
                 self._socket.sendto(datagram, self.servers[path])
             except OSError:
                 continue  # the echo of an earlier one; UDP may lose this one, too
+        self._deadline = core.poll_timeout()
 
     def hang_up(self, now: float) -> None:
         """Say goodbye on the media path."""
@@ -116,7 +123,9 @@ class Caller:
         self._socket.close()
 
     def _bind(self) -> socket.socket:
-        return bind(("::" if ":" in self.servers[0][0] else "0.0.0.0", 0))  # noqa: S104 - a client's
+        made = bind(("::" if ":" in self.servers[0][0] else "0.0.0.0", 0))  # noqa: S104 - a client's
+        self._poll.register(made, select.EPOLLIN)
+        return made
 
     def _hear(self, now: float) -> None:
         if self.last_heard is not None and now - self.last_heard > self.longest_silence:
@@ -128,7 +137,16 @@ class Caller:
 
 
 class Crowd:
-    """All callers of `open_crowd`."""
+    """All callers of `open_crowd`.
+
+    Args:
+        server_url: Where they call.
+        certificate: Of all of them.
+        random: As of `os.urandom`.
+        max_paths: Of each caller, as `ClientCore` has it.
+        packet_ms: Audio in each packet, both ways; 20 if not given.
+        tick: Seconds between looks at all sockets.
+    """
 
     def __init__(
         self,
@@ -138,6 +156,7 @@ class Crowd:
         random: Callable[[int], bytes],
         max_paths: int = 1,
         packet_ms: int | None = None,
+        tick: float = 0.005,
     ) -> None:
         self.callers: list[Caller] = []
         self.max_paths = max_paths
@@ -146,6 +165,8 @@ class Crowd:
         self._certificate = certificate
         self._random = random
         self._packet_ms = packet_ms
+        self._tick = tick
+        self._poll = select.epoll()
 
     def listen_anew(self) -> None:
         """Forget all silences so far."""
@@ -197,9 +218,10 @@ class Crowd:
         """Move all callers, for ever."""
         while True:
             now = trio.current_time()
+            heard = {descriptor for descriptor, _ in self._poll.poll(0)}
             for caller in self.callers:
-                caller.tick(now)
-            await trio.sleep_until(now + _TICK)
+                caller.tick(now, has_heard=caller.fileno() in heard)
+            await trio.sleep_until(now + self._tick)
 
     async def _call(self, http: httpx2.AsyncClient, limiter: trio.CapacityLimiter) -> None:
         async with limiter:
@@ -229,7 +251,7 @@ class Crowd:
         core.handle_answer(response.text, now=trio.current_time())
         if core.server is None:
             raise AssertionError("the answer names no candidate")
-        return Caller(core, url=str(url.join(response.headers["location"])))
+        return Caller(core, url=str(url.join(response.headers["location"])), poll=self._poll)
 
 
 @asynccontextmanager
@@ -240,9 +262,12 @@ async def open_crowd(
     certificate: Certificate,
     random: Callable[[int], bytes],
     max_paths: int = 1,
+    packet_ms: int | None = None,
 ) -> AsyncIterator[Crowd]:
     """Make so many calls to a server and wait until all are connected; leaving hangs them up."""
-    crowd = Crowd(server_url, certificate=certificate, random=random, max_paths=max_paths)
+    crowd = Crowd(
+        server_url, certificate=certificate, random=random, max_paths=max_paths, packet_ms=packet_ms
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(crowd.run)
         try:

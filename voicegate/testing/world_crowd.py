@@ -37,6 +37,9 @@ _PACKET_MS: Final = 60
 """Audio in a packet. With 20, two cores that have a whole world to themselves carry some hundred calls: each
 packet passes a caller, the backbone twice, a relay and a transceiver, and that both ways."""
 
+_TICK: Final = 0.010
+"""Seconds between looks at all sockets, for the same reason."""
+
 
 class CrowdMember:
     """The callers, and the tasks that obey."""
@@ -44,7 +47,7 @@ class CrowdMember:
     def __init__(self) -> None:
         now = datetime.datetime.now(datetime.UTC)
         certificate = Certificate.generate(not_before=now - datetime.timedelta(days=1))
-        self._crowd = Crowd("", certificate=certificate, random=os.urandom, packet_ms=_PACKET_MS)
+        self._crowd = Crowd("", certificate=certificate, random=os.urandom, packet_ms=_PACKET_MS, tick=_TICK)
         self._numbers = count(1)
         self._names: dict[Caller, int] = {}
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
