@@ -43,10 +43,10 @@ def test_afterwards_everything_is_as_it_was(was_enabled: bool) -> None:
 
 async def test_garbage_goes_when_there_is_time(collector: Collector) -> None:
     gone = counted(collector, "young")
-    for _ in range(15_000):
+    for _ in range(5000):
         Node()
     collector.collect(until=trio.current_time() + 1, is_idle=False)
-    assert collector.collected["young"] >= 15_000
+    assert collector.collected["young"] >= 5000
     assert counted(collector, "young") == gone + 1
 
 
@@ -54,7 +54,7 @@ async def test_little_garbage_and_little_time_are_no_reason(collector: Collector
     for _ in range(100):
         Node()
     collector.collect(until=inf, is_idle=False)
-    for _ in range(15_000):
+    for _ in range(5000):
         Node()
     collector.collect(until=trio.current_time() + 0.001, is_idle=False)
     assert counted(collector, "young") == 0
@@ -69,15 +69,15 @@ async def test_much_garbage_waits_for_no_gap(collector: Collector) -> None:
 
 
 async def test_what_survives_is_not_looked_at_again(collector: Collector) -> None:
-    nodes = [Node() for _ in range(15_000)]
+    nodes = [Node() for _ in range(5000)]
     collector.collect(until=inf, is_idle=False)
     frozen = gc.get_freeze_count()
-    assert frozen >= 15_000
+    assert frozen >= 5000
     nodes.clear()
-    for _ in range(15_000):
+    for _ in range(5000):
         Node()
     collector.collect(until=inf, is_idle=False)
-    assert collector.collected["young"] < 20_000, "the old ones are set aside"
+    assert collector.collected["young"] < 10_000, "the old ones are set aside"
 
 
 @pytest.mark.slow
@@ -85,14 +85,14 @@ async def test_what_survives_is_not_looked_at_again(collector: Collector) -> Non
 async def test_everything_is_looked_at_when_much_was_set_aside(
     is_idle: bool, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_ASIDE_IDLE" if is_idle else "_MAX_ASIDE", 36_000)
+    monkeypatch.setattr(module, "_MAX_ASIDE_IDLE" if is_idle else "_MAX_ASIDE", 12_000)
     before = counted(collector, "full")
     for _ in range(2):
-        nodes = [Node() for _ in range(15_000)]
+        nodes = [Node() for _ in range(5000)]
         collector.collect(until=inf, is_idle=is_idle)
         assert counted(collector, "full") == before
         nodes.clear()
-    nodes = [Node() for _ in range(15_000)]
+    nodes = [Node() for _ in range(5000)]
     collector.collect(until=inf, is_idle=is_idle)
     assert collector.collected["full"] >= 10_000
     assert counted(collector, "full") == before + 1

@@ -22,9 +22,8 @@ from voicegate.observability import Histogram
 
 __all__ = ["Collector", "open_collector"]
 
-_YOUNG: Final = 10_000
-"""Objects made, more than gone, before a collection is worth its cost, about a millisecond. With fewer, it
-would look at packets on their way through hundreds of calls, which are gone by themselves a frame later."""
+_YOUNG: Final = 2000
+"""Objects made, more than gone, before a collection is worth its cost: some tenths of a millisecond."""
 
 _ROOM_SECONDS: Final = 0.002
 """Time that must be left before the next slot."""
