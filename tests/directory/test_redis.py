@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import attrs
 import pytest
@@ -632,7 +632,18 @@ async def test_once_nothing_about_flows_works_everything_begins_anew(redis: Redi
         await eventually_found(directory, [b"one"], {b"one": 1})
 
 
-async def broken(keys: list[bytes]) -> list[bytes]:
+@pytest.mark.slow
+async def test_flows_that_ended_a_session_are_written_by_the_next(redis: Redis) -> None:
+    async with redis.open(pace=attrs.evolve(QUICK, last_pause=0.2)) as directory:
+        await eventually(lambda: is_reachable(directory))
+        store = directory._store
+        store.write_flows = broken  # type: ignore[union-attr, method-assign]
+        directory.write_flows({b"one": 1})
+        await eventually(lambda: directory._store not in {store, None})
+        await eventually_found(directory, [b"one"], {b"one": 1})
+
+
+async def broken(*_: object, **__: object) -> NoReturn:
     raise ConnectionError
 
 

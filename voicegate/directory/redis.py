@@ -324,6 +324,7 @@ class RedisDirectory:
                 self._announcer.renew()
 
     async def _keep_writing(self, store: Store) -> None:
+        self._to_write.set()  # the session before may have ended over some
         while True:
             await self._to_write.wait()
             await trio.sleep(self._pace.flows)
