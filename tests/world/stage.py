@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -18,17 +18,17 @@ from voicegate.testing.world import CallerState, World, open_world
 CALLS = int(os.environ.get("WORLD_CALLS", "200"))
 """At most: a machine that has nothing left tells us about itself, and not about what is promised."""
 
-FEWEST_CALLS = 36
+FEWEST_CALLS = 48
 
 STEP = 24
 """Calls made before we look again at what is left."""
 
 SPARE = 0.3
-"""The part of all processors' time that is to be left, for what scenarios start and stop."""
+"""The part of all processors' time without which no more calls are made: scenarios start and stop things."""
 
 DRAIN_SECONDS = 12.0
 
-Scenario: TypeAlias = Callable[[World, "Stage"], Awaitable[dict[str, Any]]]
+Scenario: TypeAlias = Callable[["Stage"], Awaitable[dict[str, Any]]]
 
 LOST_SECONDS = 10.0
 """Of silence, when nothing is broken: longer than any way back to the media takes."""
@@ -41,7 +41,7 @@ class Stage:
     """Runs scenarios in the world, and keeps their figures."""
 
     def __init__(self, world: World, report: Path) -> None:
-        self._world = world
+        self.world: Final = world
         self._token = trio.lowlevel.current_trio_token()
         self._report = report
         self._figures: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ class Stage:
         spare = 1.0
         while self.size < CALLS and (self.size < FEWEST_CALLS or spare > SPARE):
             step = min(STEP, CALLS - self.size)
-            await self._world.call_everywhere(step)
+            await self.world.call_everywhere(step)
             self.size += step
             await trio.sleep(1.0)  # for the machines to be at rest
             spare = await measure_spare(2.0)
@@ -61,18 +61,18 @@ class Stage:
 
     async def top_up(self) -> None:
         """Let everybody whose call is over hang up, and make new calls in place of those."""
-        states = await self._world.read()
+        states = await self.world.read()
         over = [each for each in states if each.call_id in lost(states)]
-        await self._world.hang_up(over)
+        await self.world.hang_up(over)
         if (missing := self.size - len(states) + len(over)) > 0:
-            await self._world.call_everywhere(missing)
+            await self.world.call_everywhere(missing)
 
     def run(self, scenario: Scenario) -> None:
         """Let a scenario happen, and note the figures that it returns."""
 
         async def act() -> dict[str, Any]:
             with trio.fail_after(PATIENCE):
-                return await scenario(self._world, self)
+                return await scenario(self)
 
         name = scenario.__name__
         self._note(name, trio.from_thread.run(act, trio_token=self._token))

@@ -34,8 +34,9 @@ def test_media_enters_by_a_relay_of_the_callers_region(stage: Stage) -> None:
     stage.run(entries)
 
 
-async def entries(world: World, stage: Stage) -> dict[str, Any]:
+async def entries(stage: Stage) -> dict[str, Any]:
     """See where media enters; whom a busy machine has sent astray changes with a later check."""
+    world = stage.world
     for _ in range(16):
         states = await world.read()
         entered = Counter((each.region, world.name_of(each.entry)) for each in states)
@@ -66,8 +67,9 @@ def test_a_caller_far_from_its_transceiver_takes_the_fastest_of_the_listed_relay
     stage.run(two_tiers)
 
 
-async def two_tiers(world: World, _stage: Stage) -> dict[str, Any]:
+async def two_tiers(stage: Stage) -> dict[str, Any]:
     """Leave only the far region with room, and see which way callers go to it."""
+    world = stage.world
     full = [name for name in world.transceivers if "-east-" not in name]
     await drain(world, full, method="POST")
     before = {each.call_id for each in await world.read()}
@@ -100,7 +102,8 @@ def test_when_a_relay_dies_media_is_back_in_three_seconds_by_ice(stage: Stage) -
     stage.run(dead_relay)
 
 
-async def dead_relay(world: World, _stage: Stage) -> dict[str, Any]:
+async def dead_relay(stage: Stage) -> dict[str, Any]:
+    world = stage.world
     figures: dict[str, Any] = {}
     for name in ("relay-west-1", "relay-central-2"):
         address = world.host(name).address
@@ -124,8 +127,9 @@ def test_when_a_relay_is_back_so_is_its_media_in_300_ms_by_the_directory(stage: 
     stage.run(relay_that_is_back)
 
 
-async def relay_that_is_back(world: World, _stage: Stage) -> dict[str, Any]:
+async def relay_that_is_back(stage: Stage) -> dict[str, Any]:
     """Kill the relay of callers who know no other, so that nothing but its return helps them."""
+    world = stage.world
     before = {each.call_id for each in await world.read()}
     made, refusals = await world.call("east", 20, max_paths=1)
     assert made == 20, refusals
@@ -160,8 +164,9 @@ def test_no_call_is_lost_while_redis_is_away_and_new_ones_are_accepted(stage: St
     stage.run(redis_outage)
 
 
-async def redis_outage(world: World, _stage: Stage) -> dict[str, Any]:
+async def redis_outage(stage: Stage) -> dict[str, Any]:
     """Redis hangs, then is gone, then is back without anything that it knew."""
+    world = stage.world
     await world.listen_anew()
     began_at = trio.current_time()
     accepted = 0
@@ -203,7 +208,8 @@ def test_no_call_is_cut_before_the_deadline_while_all_transceivers_are_restarted
     stage.run(rolling_restart)
 
 
-async def rolling_restart(world: World, stage: Stage) -> dict[str, Any]:
+async def rolling_restart(stage: Stage) -> dict[str, Any]:
+    world = stage.world
     figures: dict[str, Any] = {"calls cut before the deadline": 0}
     going: list[CallerState]
     for number in (1, 2):
@@ -248,7 +254,8 @@ def test_relays_follow_a_transceiver_whose_address_changes(stage: Stage) -> None
     stage.run(moved_transceiver)
 
 
-async def moved_transceiver(world: World, _stage: Stage) -> dict[str, Any]:
+async def moved_transceiver(stage: Stage) -> dict[str, Any]:
+    world = stage.world
     name = "transceiver-west-1"
     theirs = await world.calls_of(name)
     await world.listen_anew()
@@ -271,8 +278,9 @@ def test_a_partition_shorter_than_consent_heals_without_a_lost_call(stage: Stage
     stage.run(partition)
 
 
-async def partition(world: World, _stage: Stage) -> dict[str, Any]:
+async def partition(stage: Stage) -> dict[str, Any]:
     """Cut a transceiver off from the relays of its region; some of the callers know no other relay."""
+    world = stage.world
     made, refusals = await world.call("central", 20, max_paths=1)
     assert made == 20, refusals
     name = "transceiver-central-1"
