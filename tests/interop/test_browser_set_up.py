@@ -103,7 +103,7 @@ async def make_call(
     with trio.move_on_after(CALL_SECONDS):
         report: dict[str, Any] = await page.evaluate(script)
         return report
-    raise AssertionError(f"all that was heard: {await page.evaluate('heard')}")
+    raise AssertionError(f"all that was heard: {await page.evaluate('state()')}")
 
 
 def check_call(

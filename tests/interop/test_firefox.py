@@ -9,7 +9,7 @@ import sys
 import pytest
 import trio
 
-from voicegate.testing.browser import open_browser
+from voicegate.testing.browser import Page, open_browser
 from voicegate.testing.network import Namespace, open_namespace
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -46,6 +46,19 @@ async def get(namespace: Namespace, path: str) -> object:
     return json.loads(response.partition(b"\r\n\r\n")[2])
 
 
+async def hear_hum(page: Page) -> None:
+    """Wait until Firefox hears, by way of echo, the 1000 Hz that its fake microphone hums.
+
+    A starved Firefox plays nothing, or what it has in pieces, for seconds at a time.
+    """
+    with trio.fail_after(30):
+        is_heard = False
+        while not is_heard:
+            heard = await page.record("voicegate.remoteStream", seconds=1.5)
+            is_pure = heard.tone_level(1000) > 10 * heard.tone_level(700)
+            is_heard = is_pure and abs(heard.dominant_frequency() - 1000) <= 5
+
+
 async def test_firefox_talks_for_more_than_a_minute() -> None:
     with trio.fail_after(240):
         async with open_namespace() as namespace, trio.open_nursery() as nursery:
@@ -55,17 +68,13 @@ async def test_firefox_talks_for_more_than_a_minute() -> None:
                 await page.click("#talk")
                 await page.wait_for("voicegate.state === 'talking'")
                 started_at = trio.current_time()
-                early = await page.record("voicegate.remoteStream", seconds=1.5)
+                await hear_hum(page)
                 await trio.sleep(started_at + 65 - trio.current_time())
                 assert await page.evaluate("voicegate.state") == "talking"
                 assert await page.evaluate("voicegate.connection.connectionState") == "connected"
-                late = await page.record("voicegate.remoteStream", seconds=1.5)
+                await hear_hum(page)
                 session = await get(namespace, f"/v1/sessions/{await page.evaluate('voicegate.callId')}")
             nursery.cancel_scope.cancel()
-    # Firefox's fake microphone hums at 1000 Hz, and echo says it back.
-    for heard in (early, late):
-        assert heard.dominant_frequency() == pytest.approx(1000, abs=5)
-        assert heard.tone_level(1000) > 10 * heard.tone_level(700)
     assert isinstance(session, dict)
     assert session["state"] == "connected"
     assert session["duration_ms"] > 60_000
