@@ -95,7 +95,7 @@ class Line:
         """Return the payloads of a slot, of which those that are not empty are sent."""
         payloads: list[bytes] = []
         while not payloads or not self.downlink.is_slot_over:
-            payload, _ticks, _is_onset = self.downlink.next_payload(now=self.now)
+            payload, _ticks, _is_onset = self.downlink.next_payload()
             payloads.append(payload)
             if payload:
                 self.downlink.note_sent(self.sequence_number, now=self.now)

@@ -293,7 +293,7 @@ async def settle(server: voicegate.Server) -> None:
     for described in server.transceiver.describe_all():
         if (call := server.transceiver.find(str(described["id"]))) is not None:
             # A call that said goodbye this moment keeps its place until its task has had its turn.
-            assert call.deadline is not None or call.cause is not None, "every call has a watchdog"
+            assert call.feed.deadline is not None or call.cause is not None, "every call has a watchdog"
             call.core.handle_timeout(now=later)
             server.transceiver.engine.settle(call, trio.current_time())
     while server.transceiver.call_count:

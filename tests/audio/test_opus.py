@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.audio.signals import distance_db, frames, likeness, noise, to_samples, tone, voice
 from voicegate.audio import opus
-from voicegate.audio.opus import OpusDecoder, OpusEncoder, packet_samples, silent_packet
+from voicegate.audio.opus import OpusDecoder, OpusEncoder
+from voicegate.audio.opus_packet import packet_samples, silent_packet
 from voicegate.errors import UsageError, WireError
 
 SPEECH = voice(2.0)

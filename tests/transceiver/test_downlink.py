@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from voicegate.audio import open_codec
 from voicegate.call import Interruption, MarkPlayed
 from voicegate.errors import UsageError
 from voicegate.testing import sound
-from voicegate.transceiver.downlink import Downlink, Outgoing
+from voicegate.transceiver.downlink import Downlink
 
 FRAME = 320
 """Bytes of 20 ms at 8 kHz."""
@@ -17,13 +19,21 @@ def make(codec: str = "PCMU", **others: object) -> Downlink:
     return Downlink(parameters(codec, **others), open_codec(codec, fmtp=parameters(codec, **others).fmtp))
 
 
+class Outgoing(NamedTuple):
+    """What leaves in one slot."""
+
+    payload: bytes
+    ticks: int
+    is_onset: bool
+
+
 def play(downlink: Downlink, slots: int = 1) -> list[list[Outgoing]]:
     """Return what leaves in each slot."""
     played: list[list[Outgoing]] = []
     for _ in range(slots):
-        played.append([downlink.next_payload(now=0.0)])
+        played.append([Outgoing(*downlink.next_payload())])
         while not downlink.is_slot_over:
-            played[-1].append(downlink.next_payload(now=0.0))
+            played[-1].append(Outgoing(*downlink.next_payload()))
     return played
 
 
@@ -235,7 +245,7 @@ def test_nothing_passes_through_in_a_pause() -> None:
 
 def send(downlink: Downlink, slots: int, *, at: float, first: int = 0) -> None:
     for number in range(slots):
-        if downlink.next_payload(now=at + 0.02 * number).payload:
+        if Outgoing(*downlink.next_payload()).payload:
             downlink.note_sent(first + number, now=at + 0.02 * number)
 
 

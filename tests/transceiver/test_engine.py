@@ -188,7 +188,7 @@ async def test_a_new_call_from_the_same_address_takes_its_path_over(
     # The old one's consent runs out; the path is not its own any more.
     assert (await exchange.wait_for_end(first))["cause"] == "consent_expired"
     footprint = exchange.transceiver.engine.footprint
-    assert footprint == dict.fromkeys(("ufrags", "paths", "sessions", "frames", "deadlines"), 1)
+    assert footprint == dict.fromkeys(("ufrags", "paths", "sessions", "feeds", "frames", "deadlines"), 1)
     before = exchange.describe(second)["counters"]["audio_packets_in"]
     await trio.sleep(1)
     assert exchange.describe(second)["counters"]["audio_packets_in"] - before >= 49

@@ -9,7 +9,8 @@ Layer: core (sans-IO).
 from voicegate.audio.codec import Codec, CodecSettings, OpusCodec, open_codec
 from voicegate.audio.g711 import G711Codec
 from voicegate.audio.g722 import G722Codec
-from voicegate.audio.opus import OpusDecoder, OpusEncoder, packet_samples
+from voicegate.audio.opus import OpusDecoder, OpusEncoder
+from voicegate.audio.opus_packet import packet_samples
 from voicegate.audio.playout import PlayoutQueue
 from voicegate.audio.receive import Lost, ReceiveBuffer, Received, ReceiveStatistics
 from voicegate.audio.resample import SAMPLE_RATES, Resampler

@@ -5,15 +5,8 @@ from typing import Final, Protocol
 
 from voicegate.audio.g711 import G711Codec
 from voicegate.audio.g722 import G722Codec
-from voicegate.audio.opus import (
-    CLOCK_RATE,
-    DEFAULT_BITRATE,
-    OpusDecoder,
-    OpusEncoder,
-    packet_samples,
-    require_library,
-    silent_packet,
-)
+from voicegate.audio.opus import DEFAULT_BITRATE, OpusDecoder, OpusEncoder, require_library
+from voicegate.audio.opus_packet import CLOCK_RATE, packet_samples, silent_packet
 from voicegate.audio.pcm import FRAMES_PER_SECOND
 from voicegate.audio.resample import require_rate
 from voicegate.errors import UsageError, WireError
@@ -150,12 +143,7 @@ class OpusCodec:
         if self._encoder is not None:
             self._apply(self._encoder, settings)
 
-    def duration(self, payload: bytes) -> int:
-        """Return how long a payload is, in samples at 48 kHz.
-
-        Errors: WireError when it cannot be Opus.
-        """
-        return packet_samples(payload)
+    duration = staticmethod(packet_samples)
 
     def decode(self, payload: bytes) -> bytes:
         """Return the samples of a payload.

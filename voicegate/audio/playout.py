@@ -6,8 +6,6 @@ There is no clock here: whoever keeps the time calls `PlayoutQueue.pull` once pe
 from collections import deque
 from typing import Final, NamedTuple
 
-import attrs
-
 from voicegate.audio.pcm import SAMPLE_BYTES, fade_out
 from voicegate.errors import UsageError
 
@@ -26,13 +24,15 @@ FADES_PER_SECOND: Final = 200
 """An interruption fades out over 5 ms: too short to be heard as sound, too long to be heard as a click."""
 
 
-@attrs.define(eq=False)
 class Speech:
     """One response of the agent's; without a name, all that is pushed until the queue runs empty."""
 
-    response_id: str | None
-    played_samples: int = 0
-    is_cancelled: bool = False
+    __slots__ = ("is_cancelled", "played_samples", "response_id")
+
+    def __init__(self, response_id: str | None) -> None:
+        self.response_id: Final = response_id
+        self.played_samples = 0
+        self.is_cancelled = False
 
 
 class Packet(NamedTuple):
@@ -52,22 +52,19 @@ class PlayedMark(NamedTuple):
     """Of the speech before it."""
 
 
-@attrs.define(eq=False)
-class _Samples:
+class _Samples(NamedTuple):
     speech: Speech
     # CPython drops the front of a bytearray by moving its start: a frame taken is all that is copied.
     pcm: bytearray
 
 
-@attrs.frozen(eq=False)
-class _Encoded:
+class _Encoded(NamedTuple):
     speech: Speech
     packet: Packet
     samples: int
 
 
-@attrs.frozen(eq=False)
-class _Mark:
+class _Mark(NamedTuple):
     speech: Speech
     name: str
 
@@ -132,7 +129,7 @@ class PlayoutQueue:
             self.dropped_samples += overflow
         last = self._pieces[-1] if self._pieces else None
         if isinstance(last, _Samples) and last.speech is speech:
-            last.pcm += pcm
+            last.pcm.extend(pcm)
         else:
             self._pieces.append(_Samples(speech, bytearray(pcm)))
         self._drop_overflow()
@@ -321,10 +318,6 @@ class PlayoutQueue:
 
 def _length(piece: _Samples | _Encoded | _Mark) -> int:
     """Return how many samples of time a piece takes."""
-    match piece:
-        case _Samples(pcm=pcm):
-            return len(pcm) // SAMPLE_BYTES
-        case _Encoded(samples=samples):
-            return samples
-        case _Mark():
-            return 0
+    if isinstance(piece, _Samples):
+        return len(piece.pcm) // SAMPLE_BYTES
+    return piece.samples if isinstance(piece, _Encoded) else 0

@@ -17,7 +17,8 @@ from typing import Final
 import httpx2
 import trio
 
-from voicegate.audio.opus import CLOCK_RATE, OpusEncoder
+from voicegate.audio.opus import OpusEncoder
+from voicegate.audio.opus_packet import CLOCK_RATE
 from voicegate.audio.pcm import FRAMES_PER_SECOND, SAMPLE_BYTES
 from voicegate.bench.program import open_program
 from voicegate.bench.quality_caller import Conversation, make_call

@@ -11,7 +11,7 @@ from typing import Final
 import httpx2
 import trio
 
-from voicegate.audio.opus import CLOCK_RATE
+from voicegate.audio.opus_packet import CLOCK_RATE
 from voicegate.audio.pcm import FRAMES_PER_SECOND
 from voicegate.bench.quality_line import ImpairedLine, Impairment
 from voicegate.bench.quality_score import Arrival

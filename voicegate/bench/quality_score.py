@@ -16,7 +16,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from voicegate.audio.opus import CLOCK_RATE, OpusDecoder
+from voicegate.audio.opus import OpusDecoder
+from voicegate.audio.opus_packet import CLOCK_RATE
 from voicegate.audio.pcm import SAMPLE_BYTES
 from voicegate.errors import UsageError
 from voicegate.testing.sound import Sound, correlate

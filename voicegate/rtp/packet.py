@@ -13,12 +13,12 @@ Not kept: what padding contains, and what RFC 8285 tells a receiver to ignore in
 
 from struct import Struct, unpack_from
 from struct import error as struct_error
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from voicegate.errors import UsageError, WireError
 from voicegate.rtp.header_extension import decode_elements, encode_elements
 
-__all__ = ["HEADER", "VERSION_BITS", "RtpPacket"]
+__all__ = ["HEADER", "VERSION_BITS", "RtpPacket", "unpack_rtp"]
 
 HEADER: Final = Struct("!BBHII")
 _CSRC: Final = Struct("!I")
@@ -29,6 +29,8 @@ VERSION_BITS: Final = 0x80
 _PADDING_BIT: Final = 0x20
 _EXTENSION_BIT: Final = 0x10
 _MAX_CSRCS: Final = 15
+
+_new: Final = tuple.__new__
 
 
 class RtpPacket(NamedTuple):
@@ -48,31 +50,13 @@ class RtpPacket(NamedTuple):
     padding_length: int = 0
     """Bytes of padding behind the payload, the last of which is this count."""
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
+    @staticmethod
+    def decode(data: bytes) -> "RtpPacket":
         """Take a packet apart.
 
         Errors: WireError.
         """
-        try:
-            first, second, sequence_number, timestamp, ssrc = HEADER.unpack_from(data)
-        except struct_error:
-            raise WireError(f"an RTP packet of {len(data)} bytes is shorter than its header") from None
-        payload_type = second & 0x7F
-        marker = second > payload_type
-        if first == VERSION_BITS:
-            fields = (payload_type, sequence_number, timestamp, ssrc, data[12:], marker, (), None, (), 0)
-            return tuple.__new__(cls, fields)  # what cls() does, for half of what its defaults cost
-        if first & 0xC0 != VERSION_BITS:
-            raise WireError(f"RTP version {first >> 6}, 2 expected")
-        csrcs, position = _decode_csrcs(data, first & _MAX_CSRCS)
-        profile, extensions, position = (
-            _decode_extension(data, position) if first & _EXTENSION_BIT else (None, (), position)
-        )
-        padding_length = _padding_length(data, position) if first & _PADDING_BIT else 0
-        payload = data[position : len(data) - padding_length]
-        head = (payload_type, sequence_number, timestamp, ssrc, payload, marker)
-        return tuple.__new__(cls, (*head, csrcs, profile, extensions, padding_length))
+        return unpack_rtp(data)
 
     def encode(self) -> bytes:
         """Put the packet together; padding is zeros before its count.
@@ -105,6 +89,32 @@ class RtpPacket(NamedTuple):
             if candidate == id_:
                 return value
         return None
+
+
+def unpack_rtp(data: bytes) -> RtpPacket:
+    """Do what `RtpPacket.decode` does, for compiled callers in less time.
+
+    Errors: WireError.
+    """
+    try:
+        first, second, sequence_number, timestamp, ssrc = HEADER.unpack_from(data)
+    except struct_error:
+        raise WireError(f"an RTP packet of {len(data)} bytes is shorter than its header") from None
+    payload_type = second & 0x7F
+    marker = second > payload_type
+    if first == VERSION_BITS:
+        fields = (payload_type, sequence_number, timestamp, ssrc, data[12:], marker, (), None, (), 0)
+        return _new(RtpPacket, fields)  # what RtpPacket() does, for half of what its defaults cost
+    if first & 0xC0 != VERSION_BITS:
+        raise WireError(f"RTP version {first >> 6}, 2 expected")
+    csrcs, position = _decode_csrcs(data, first & _MAX_CSRCS)
+    profile, extensions, position = (
+        _decode_extension(data, position) if first & _EXTENSION_BIT else (None, (), position)
+    )
+    padding_length = _padding_length(data, position) if first & _PADDING_BIT else 0
+    payload = data[position : len(data) - padding_length]
+    head = (payload_type, sequence_number, timestamp, ssrc, payload, marker)
+    return _new(RtpPacket, (*head, csrcs, profile, extensions, padding_length))
 
 
 def _decode_csrcs(data: bytes, count: int) -> tuple[tuple[int, ...], int]:

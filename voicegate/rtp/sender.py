@@ -11,6 +11,7 @@ from voicegate.rtp.rtcp import ReportBlock, SenderReport
 __all__ = ["RtpSender"]
 
 _MAX_U32: Final = 0xFFFFFFFF
+_pack: Final = HEADER.pack
 _REMEMBERED_REPORTS: Final = 8
 """Sender reports that a report block may refer to: some 20 s of them, longer than any round trip."""
 
@@ -82,7 +83,7 @@ class RtpSender:
         """
         timestamp = self.timestamp
         second = self.payload_type | 0x80 if marker else self.payload_type
-        header = HEADER.pack(VERSION_BITS, second, self.sequence_number, timestamp, self.ssrc)
+        header = _pack(VERSION_BITS, second, self.sequence_number, timestamp, self.ssrc)
         self.sequence_number = (self.sequence_number + 1) & 0xFFFF
         self.timestamp = (timestamp + samples) & _MAX_U32
         self.packet_count += 1

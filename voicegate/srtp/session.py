@@ -110,6 +110,8 @@ class SrtpSession:
         self._shortest_rtcp = _RTCP_HEADER_LENGTH + parameters.tag_length + _RTCP_INDEX_LENGTH
         self._sources: set[bytes] = set()
         """The SSRCs of which an authentic packet has come."""
+        self._source = b""
+        """The last of RTP among them: nearly always the only one."""
         self._protected = 0
         self._unprotected = 0
         self._dropped: Counter[str] = Counter()
@@ -166,11 +168,15 @@ class SrtpSession:
     def unprotect_rtp(self, packet: bytes) -> bytes | None:
         """Verify and decrypt an RTP packet of the peer's; None when it is dropped, which is counted."""
         length = len(packet)
-        if packet[8:12] not in self._sources or not self._shortest_rtp <= length <= MAX_PACKET_LENGTH:
+        ssrc = packet[8:12]
+        if ssrc != self._source or not self._shortest_rtp <= length <= MAX_PACKET_LENGTH:
             if length < self._shortest_rtp:
                 self._dropped["malformed"] += 1
                 return None
-            return self._unprotect(_srtp_unprotect, packet, packet[8:12])
+            plain = self._unprotect(_srtp_unprotect, packet, ssrc)
+            if plain is not None:
+                self._source = ssrc
+            return plain
         # What `_unprotect` does for a source that is known: it is called fifty times a second in each call.
         _buffer[0:length] = packet
         _length[0] = length

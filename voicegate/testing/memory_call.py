@@ -211,7 +211,7 @@ class MemoryCall:
         is_first = True
         while is_first or not self._downlink.is_slot_over:
             is_first = False
-            payload, ticks, _ = self._downlink.next_payload(now=now)
+            payload, ticks, _ = self._downlink.next_payload()
             size = ticks * SAMPLE_BYTES
             # Nothing is sent for so long, or something that is no samples: an agent's own packet.
             self.heard.extend(payload if len(payload) == size else bytes(size))

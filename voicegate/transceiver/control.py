@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
-import attrs
 import structlog
 
 from voicegate.audio import Codec, SpeechStarted, SpeechStopped, TurnEnded
@@ -106,17 +105,22 @@ class MediaControl:
         except Exception as fault:
             self._contain(fault)
 
-    def poll_event(self) -> CallEvent | None:
-        """Return the next event for the agent; to be polled to None after each frame and each slot."""
+    def look(self) -> bool:
+        """See what a frame or a slot has brought; return whether there is anything to be polled."""
+        downlink = self._downlink
         if self._ear is not None and self._ear.turns.is_in_turn:
             self._notice_silence(self._ear, self._clock())
-        mark = self._downlink.poll_mark()
-        if mark is not None:
+        while (mark := downlink.poll_mark()) is not None:
             self._events.append(mark)
-        if self._waiting is not None and self._downlink.answered_at is not None:
-            self._note_answer(self._waiting, self._downlink.answered_at)
-        if self._is_draining and self._downlink.playout.is_idle:
+        if self._waiting is not None and downlink.answered_at is not None:
+            self._note_answer(self._waiting, downlink.answered_at)
+        if self._is_draining and downlink.playout.is_idle:
             self._finish()
+        return bool(self._events) or downlink.watch is not None
+
+    def poll_event(self) -> CallEvent | None:
+        """Return the next event for the agent."""
+        self.look()
         return self._events.popleft() if self._events else None
 
     # The session's side
@@ -360,12 +364,12 @@ class MediaControl:
         self._end(EndCause.AGENT_FINISHED, "the agent hung up")
 
 
-@attrs.define
 class _Waiting:
     """The user has fallen silent, and waits for an answer."""
 
-    since: float
-    first_audio_at: float | None = None
+    def __init__(self, since: float) -> None:
+        self.since: Final = since
+        self.first_audio_at: float | None = None
 
 
 class _LoopBack:

@@ -158,6 +158,10 @@ class CallCore:
         self._held: list[tuple[bytes, Path]] = []
         self._reached: dict[Phase, float] = {}
         self._watchdog: tuple[float, EndCause] | None = (now + CHECK_SECONDS, EndCause.NO_STUN)
+        self.path: Path | None = None
+        """Where media goes now: what ICE has selected."""
+        self._heard_at: float | None = None
+        """When an authentic packet came on `path`, if ICE has not been told."""
         self._transmits: deque[Transmit] = deque()
         self._events: deque[Event] = deque()
         self._drops: Counter[str] = Counter()
@@ -170,6 +174,7 @@ class CallCore:
         if self.state is State.CLOSED:
             return
         self._datagrams_in += 1
+        self._tell_ice()
         kind = classify(data)
         if kind is PacketKind.STUN:
             self._ice.handle_datagram(data, path=path, now=now)
@@ -193,14 +198,13 @@ class CallCore:
 
         Returns whether anything but audio may have come of it; otherwise only `poll_audio` is due.
         """
-        ice = self._ice
-        if self.state is not _CONNECTED or not (path is ice.selected_path or ice.is_validated(path)):
+        if self.state is not _CONNECTED or not (path is self.path or path == self.path):
             self.handle_datagram(data, path=path, now=now)
             return True
         self._datagrams_in += 1
         media = self.media
-        if media.handle_rtp(data, now=now) and ice.confirm_path(path, now=now):
-            self._follow_ice(now)
+        if media.handle_rtp(data, now=now):
+            self._heard_at = now
         if media.transmits or media.is_typed_on:
             media.is_typed_on = False
             self.flush(now=now)
@@ -222,6 +226,7 @@ class CallCore:
         if self._sending_at is not None and now >= self._sending_at:
             self._begin_sending(now)
         self.media.handle_timeout(now=now)
+        self._tell_ice()
         self._ice.handle_timeout(now=now)
         self._follow_ice(now)
         self._dtls.handle_timeout(now=now)
@@ -247,7 +252,7 @@ class CallCore:
             self._is_embedding = not self._dtls.is_completed
         while (transmit := self._ice.poll_transmit()) is not None:
             self._transmits.append(transmit)
-        path = self._ice.selected_path
+        path = self.path
         while (packet := self.media.poll_transmit()) is not None:
             if path is not None:
                 self._transmits.append(Transmit(packet, path))
@@ -290,7 +295,7 @@ class CallCore:
     def next_packets(self, *, missed: int, now: float) -> Sequence[bytes]:
         """Return what leaves on `path` in the slot that has begun; see `Media.next_packets`."""
         packets = self.media.next_packets(missed=missed, now=now)
-        if packets and self._ice.selected_path is None:  # Kept, they would only come too late.
+        if packets and self.path is None:  # Kept, they would only come too late.
             self._drops["no_path"] += len(packets)
             return ()
         self._datagrams_out += len(packets)
@@ -327,11 +332,6 @@ class CallCore:
     def credentials(self) -> tuple[Credentials, Credentials]:
         """Ours and the client's, since the last ICE restart."""
         return self._ice.local, self._ice.remote
-
-    @property
-    def path(self) -> Path | None:
-        """Where media goes now."""
-        return self._ice.selected_path
 
     @property
     def phases(self) -> dict[Phase, float]:
@@ -375,7 +375,14 @@ class CallCore:
 
     # Internals: ICE
 
+    def _tell_ice(self) -> None:
+        """Say that the selected path is alive, before anything that this bears upon."""
+        if self._heard_at is not None and self.path is not None:
+            self._ice.confirm_path(self.path, now=self._heard_at)
+        self._heard_at = None
+
     def _follow_ice(self, now: float) -> None:
+        self.path = self._ice.selected_path
         while (event := self._ice.poll_event()) is not None:
             match event:
                 case PathValidated(path=path):

@@ -20,7 +20,7 @@ from voicegate.errors import UsageError
 from voicegate.sdp import AudioParameters
 from voicegate.transceiver.output import OutputWatch
 
-__all__ = ["Downlink", "DownlinkStatistics", "Outgoing"]
+__all__ = ["Downlink", "DownlinkStatistics"]
 
 _TRAILING_SILENCE_FRAMES: Final = 10
 """Silent frames that are encoded after speech, so that the codec's state fades; then a canned one repeats.
@@ -29,21 +29,6 @@ With DTX the codec goes on: only it knows when a packet is due."""
 
 _MARKS_KEPT: Final = 64
 """Marks for a client that only sends, until they are polled."""
-
-
-_new: Final = tuple.__new__
-"""Makes a `NamedTuple` in half the time."""
-
-
-class Outgoing(NamedTuple):
-    """What leaves in one slot."""
-
-    payload: bytes
-    """Of one RTP packet; empty when nothing is sent for so many ticks."""
-    ticks: int
-    """Its length on the media clock."""
-    is_onset: bool
-    """Whether speech begins with it, so that the packet is to be marked (RFC 3551 §4.1)."""
 
 
 class DownlinkStatistics(NamedTuple):
@@ -207,18 +192,23 @@ class Downlink:
 
     # Output
 
-    def next_payload(self, *, now: float) -> Outgoing:  # noqa: ARG002 - every step of a core has the time
-        """Take what leaves now: at the beginning of a slot, and again until `is_slot_over`."""
+    def next_payload(self) -> tuple[bytes, int, bool]:
+        """Take what leaves now: at the beginning of a slot, and again until `is_slot_over`.
+
+        Returns the payload of one RTP packet, empty when nothing is sent; how long it is on the media clock;
+        and whether speech begins with it, so that the packet is to be marked (RFC 3551 §4.1).
+        """
         if self.is_slot_over:
             self._room += self.slot_ticks
         elif not self._has_short_packet():
             ticks, self._room, self.is_slot_over = self._room, 0, True
-            return Outgoing(b"", ticks, is_onset=False)
+            return b"", ticks, False
         if self.is_slot_over and self._room < self.slot_ticks:
-            return Outgoing(b"", 0, is_onset=False)  # A long packet goes on.
+            return b"", 0, False  # A long packet goes on.
         live = self.live
         if live.packets and self.playout.is_idle:
-            return self._leave(*live.pull())
+            payload, ticks = live.pull()
+            return self._leave(payload, ticks)
         piece = self.playout.pull()
         live.skip(self.slot_ticks)
         if piece is None:
@@ -226,7 +216,7 @@ class Downlink:
         self._sounding = self.playout.latest
         if isinstance(piece, Packet):
             self._trailing_frames = 0
-            return self._leave(*piece)
+            return self._leave(piece.payload, piece.ticks)
         self._trailing_frames = _TRAILING_SILENCE_FRAMES
         self._has_encoded = True
         return self._leave(self._codec.encode(piece), self.slot_ticks)
@@ -256,15 +246,15 @@ class Downlink:
 
     # Internals
 
-    def _leave(self, payload: bytes, ticks: int) -> Outgoing:
+    def _leave(self, payload: bytes, ticks: int) -> tuple[bytes, int, bool]:
         self._room = room = self._room - ticks
         self.is_slot_over = room <= 0
         is_onset = self._is_silent
         if is_onset and payload:
             self._is_silent = False
-        return _new(Outgoing, (payload, ticks, is_onset))
+        return payload, ticks, is_onset
 
-    def _be_silent(self) -> Outgoing:
+    def _be_silent(self) -> tuple[bytes, int, bool]:
         self._is_silent = True
         if self.watch is not None:
             self.watch.note_silence(is_idle=self.playout.is_idle)
@@ -275,7 +265,7 @@ class Downlink:
             payload = self._codec.encode(self._quiet_frame)
         else:
             payload = self._codec.encode_silence(self.slot_ticks)
-        return Outgoing(payload, self.slot_ticks, is_onset=False)
+        return payload, self.slot_ticks, False
 
     def _has_short_packet(self) -> bool:
         """Tell whether the next packet goes into what is left of this slot."""

@@ -6,16 +6,16 @@ holds the frames and deadlines of all calls. A call's own task wakes when its ag
 A packet's way:
 
 1. `Engine._take_run`: the header's bytes name the route, which a check has opened; RTP goes straight to its
-   call by `ActiveCall.handle_rtp`, and is heard before the next packet is looked at.
+   call by `CallFeed.handle_rtp`, and is heard before the next packet is looked at.
 2. Anything else takes the long way, `Engine._dispatch`, after which its call is drained and its deadline set
    anew, `Engine.settle`. So does a call whose deadline has come.
-3. `Engine._turn`, once per slot: the calls whose frame is due say what to send, `ActiveCall.next_packets`.
+3. `Engine._turn`, once per slot: the calls whose frame is due say what to send, `CallFeed.next_packets`.
    It comes first: the loop looks at the clock before each run.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from math import inf
-from struct import error as struct_error
 from typing import Final, NamedTuple
 
 import trio
@@ -28,6 +28,7 @@ from voicegate.observability import Histogram
 from voicegate.transceiver.alarm import Alarm
 from voicegate.transceiver.clock import Frames, SlotClock
 from voicegate.transceiver.collector import Collector
+from voicegate.transceiver.feed import CallFeed
 from voicegate.transceiver.lateness import Lateness
 from voicegate.transceiver.task import ActiveCall
 from voicegate.wire import PacketKind, Path, Transmit, classify, hop
@@ -47,7 +48,7 @@ _FRAMES_AT_ONCE: Final = 64
 class _Route(NamedTuple):
     """Whose datagrams from one client's address are."""
 
-    call: ActiveCall
+    feed: CallFeed
     path: Path
 
 
@@ -68,9 +69,10 @@ class Engine:
         self._collector = collector
         self._by_ufrag: dict[str, ActiveCall] = {}
         self._by_session: dict[bytes, ActiveCall] = {}
+        self._by_feed: dict[CallFeed, ActiveCall] = {}
         self._routes: dict[Address, dict[bytes, _Route]] = {}
         """By relay, and by what stands for the client in its headers."""
-        self._clock = SlotClock[ActiveCall]()
+        self._clock = SlotClock[CallFeed]()
         self._alarm = Alarm()
         self._outgoing: defaultdict[Address, list[bytes]] = defaultdict(list)
         self.lateness: Final = Lateness()
@@ -83,7 +85,7 @@ class Engine:
     def add(self, call: ActiveCall, *, session_id: bytes) -> None:
         """Let datagrams and time reach a call."""
         self.rename(call)
-        self._by_session[session_id] = call
+        self._by_session[session_id] = self._by_feed[call.feed] = call
         self.settle(call, trio.current_time())
 
     def rename(self, call: ActiveCall) -> None:
@@ -102,8 +104,9 @@ class Engine:
             del self._by_ufrag[ufrag]
         while call.paths:
             self.close_path(call.paths.pop(), call)
-        self._clock.leave(call)
-        self._clock.wake_at(call, None)
+        self._clock.leave(call.feed)
+        self._clock.wake_at(call.feed, None)
+        del self._by_feed[call.feed]
 
     @property
     def footprint(self) -> dict[str, int]:
@@ -113,6 +116,7 @@ class Engine:
             "ufrags": len(self._by_ufrag),
             "paths": sum(map(len, self._routes.values())),
             "sessions": len(self._by_session),
+            "feeds": len(self._by_feed),
             "frames": frames,
             "deadlines": deadlines,
         }
@@ -142,22 +146,27 @@ class Engine:
     def _take_run(self, run: bytes, size: int, source: Address, now: float) -> None:
         """Hand each datagram of a run to its call; all are ``size`` long, the last may be shorter."""
         routes = self._routes.get(source, _NO_ROUTES)
-        unpack = hop.SHORT_HEADER.unpack_from
         room = size - hop.HEADER_LENGTH
         for at in range(0, len(run) or 1, size):
-            try:
-                magic, length, key = unpack(run, at)
-            except struct_error:
+            start = at + hop.HEADER_LENGTH
+            if start > len(run):
                 self.drops["malformed_hop"] += 1
                 break
-            start = at + hop.HEADER_LENGTH
+            magic, length, key = hop.short_header(run, at)
             data = run[start : start + length]
             route = routes.get(key)
             is_whole = len(data) == length <= room
             if route is not None and is_whole and magic == hop.DATA_MAGIC and classify(data) is _RTP:
-                call, path = route
-                if call.handle_rtp(data, path=path, now=now):
-                    self.settle(call, now)
+                feed, path = route
+                try:
+                    is_due = feed.handle_rtp(data, path=path, now=now)
+                except Exception as fault:
+                    is_due = True
+                    self._by_feed[feed].contain(fault)
+                if feed.has_news:
+                    self._by_feed[feed].follow()
+                if is_due:
+                    self.settle(self._by_feed[feed], now)
             else:
                 self._dispatch(run[at : at + size], source, now)
 
@@ -192,7 +201,7 @@ class Engine:
     def _find(self, data: bytes, path: Path) -> ActiveCall | None:
         if classify(data) is not PacketKind.STUN:
             route = self._routes.get(path.relay, _NO_ROUTES).get(_key(path))
-            return None if route is None else route.call
+            return None if route is None else self._by_feed[route.feed]
         # A check names its call, which may be another than its source address had before.
         try:
             username = Message.decode(data).username
@@ -200,8 +209,10 @@ class Engine:
             return None
         call = self._by_ufrag.get(username.partition(":")[0]) if username else None
         if call is not None and path in call.paths:
-            # Whoever checks is there: a path that another call took over meanwhile comes back.
-            self.open_path(path, call)
+            route = self._routes.get(path.relay, _NO_ROUTES).get(_key(path))
+            if route is None or route.feed is not call.feed:
+                # Whoever checks is there: a path that another call took over meanwhile comes back.
+                self.open_path(path, call)
         return call
 
     # Time
@@ -221,28 +232,35 @@ class Engine:
         clock.handle_timeout(now=now)
         while (frames := clock.poll_frames()) is not None:
             self._send_frames(frames, now)
-        while (call := clock.poll_wake()) is not None:
+        while (feed := clock.poll_wake()) is not None:
+            call = self._by_feed[feed]
             call.handle_timeout(now=now)
             self.settle(call, now)
         self._send()
         self._alarm.set(self._next_deadline())
 
-    def _send_frames(self, frames: Frames[ActiveCall], now: float) -> None:
+    def _send_frames(self, frames: Frames[CallFeed], now: float) -> None:
         for first in range(0, len(frames.members), _FRAMES_AT_ONCE):
-            senders: list[ActiveCall] = []
-            for call in frames.members[first : first + _FRAMES_AT_ONCE]:
-                packets = call.next_packets(missed=frames.missed, now=now)
+            senders: list[CallFeed] = []
+            for feed in frames.members[first : first + _FRAMES_AT_ONCE]:
+                packets: Sequence[bytes] = ()
+                try:
+                    packets = feed.next_packets(missed=frames.missed, now=now)
+                except Exception as fault:
+                    self._by_feed[feed].contain(fault)
+                if feed.has_news:
+                    self._by_feed[feed].follow()
                 if packets:
-                    senders.append(call)
-                    outgoing = self._outgoing[call.relay]
+                    senders.append(feed)
+                    outgoing = self._outgoing[feed.relay]
                     for packet in packets:
-                        outgoing.append(hop.encode_data(call.key, packet))
+                        outgoing.append(hop.encode_data(feed.key, packet))
             self._send()
             late = max(0.0, trio.current_time() - frames.deadline)
             bucket = Lateness.bucket(late)
             self.lateness.note(late, bucket, frames=len(senders))
-            for call in senders:
-                call.lateness.note(late, bucket)
+            for feed in senders:
+                feed.lateness.note(late, bucket)
 
     def _next_deadline(self) -> float:
         deadline = self._clock.poll_timeout()
@@ -253,14 +271,15 @@ class Engine:
     def settle(self, call: ActiveCall, now: float) -> None:
         """After a call was touched the long way: drain it, and bring the schedule up to date."""
         call.drain(now=now)
+        feed = call.feed
         frame_seconds = call.core.frame_seconds
-        if frame_seconds != call.frame_seconds:
-            self._clock.leave(call)
+        if frame_seconds != feed.frame_seconds:
+            self._clock.leave(feed)
             if frame_seconds is not None:
-                self._clock.join(call, frame_seconds=frame_seconds, now=now)
-            call.frame_seconds = frame_seconds
-        call.deadline = call.poll_timeout()
-        self._clock.wake_at(call, call.deadline)
+                self._clock.join(feed, frame_seconds=frame_seconds, now=now)
+            feed.frame_seconds = frame_seconds
+        feed.deadline = call.poll_timeout()
+        self._clock.wake_at(feed, feed.deadline)
         deadline = self._next_deadline()
         if deadline < self._alarm.deadline:
             self._alarm.set(deadline)
@@ -282,13 +301,13 @@ class Engine:
 
     def open_path(self, path: Path, call: ActiveCall) -> None:
         """Lead datagrams from a path to a call from now on."""
-        self._routes.setdefault(path.relay, {})[_key(path)] = _Route(call, path)
+        self._routes.setdefault(path.relay, {})[_key(path)] = _Route(call.feed, path)
 
     def close_path(self, path: Path, call: ActiveCall) -> None:
         """Lead them there no longer, and let the relay forget the flow; another call's path is left alone."""
         routes = self._routes.get(path.relay, {})
         route = routes.get(_key(path))
-        if route is not None and route.call is call:
+        if route is not None and route.feed is call.feed:
             del routes[_key(path)]
             if not routes:
                 del self._routes[path.relay]

@@ -27,6 +27,7 @@ from voicegate.rtp import (
     RtpSender,
     RtpSession,
 )
+from voicegate.rtp.packet import unpack_rtp
 from voicegate.sdp import AudioParameters
 from voicegate.srtp import SrtpSession
 from voicegate.transceiver.downlink import Downlink
@@ -133,7 +134,7 @@ class Media:
         if plain is None:
             return False
         try:
-            packet = RtpPacket.decode(plain)
+            packet = unpack_rtp(plain)
         except WireError:
             self.drops["malformed_rtp"] += 1
             return True
@@ -205,7 +206,7 @@ class Media:
             self._rtp.skip(downlink.skip(missed))
         packets: list[bytes] = []
         while True:
-            payload, ticks, is_onset = downlink.next_payload(now=now)
+            payload, ticks, is_onset = downlink.next_payload()
             if payload:
                 packets.append(self._protect_payload(srtp, payload, ticks, is_onset, now))
             else:

@@ -1,6 +1,6 @@
 """One call's life: a nursery and a cancel scope around the agent, and the one place that drains a core."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Any, Final, ParamSpec, Protocol
@@ -14,7 +14,6 @@ from voicegate.call import (
     Agent,
     AgentNotice,
     AgentReport,
-    AudioFrame,
     Call,
     ChannelClosed,
     ChannelOpened,
@@ -45,9 +44,9 @@ from voicegate.transceiver.event import (
     State,
 )
 from voicegate.transceiver.event_channel import EventChannel
-from voicegate.transceiver.lateness import Lateness
-from voicegate.wire import Path, Transmit, hop
-from voicegate.wire.path import Address, address_text
+from voicegate.transceiver.feed import CallFeed
+from voicegate.wire import Path, Transmit
+from voicegate.wire.path import address_text
 
 __all__ = ["ActiveCall", "CallTerms", "Exchange"]
 
@@ -117,16 +116,6 @@ class ActiveCall:
         """Paths that were this call's own; a newer call from the same address may have taken one over."""
         self.ufrags: tuple[str, ...] = ()
         """By which the engine knows checks for this call."""
-        self.deadline: float | None = None
-        """When the engine's schedule has `handle_timeout`."""
-        self.frame_seconds: float | None = None
-        """What the engine's schedule has this call's frames at."""
-        self.lateness: Final = Lateness()
-        """Of its frames, as the engine measures them."""
-        self.relay: Address = ("", 0)
-        """Where `next_packets` go: the hop address of the relay on the present path."""
-        self.key = b""
-        """What stands there for the client in the header of each packet."""
         self.cause: EndCause | None = None
         self.detail = ""
         self._terms = terms
@@ -139,6 +128,8 @@ class ActiveCall:
         # What belongs to the call knows it weakly, so that an ended one is gone at once, uncollected.
         self._channels = CallChannels(core, _weakly(self._touch))
         self.control: Final = self._open_control()
+        self.feed: Final = CallFeed(core, self.control)
+        """What the engine handles with every packet."""
         self.conversation: Final = Conversation(
             self.control,
             EventChannel(core) if terms.has_events and core.channels else None,
@@ -152,7 +143,6 @@ class ActiveCall:
         self._stay_scope = trio.CancelScope()
         """Ends when the server goes away, if it does."""
         self._agent_scope = trio.CancelScope()
-        self._path: Path | None = None
 
     def _open_control(self) -> MediaControl:
         media = self.core.media
@@ -285,47 +275,14 @@ class ActiveCall:
         try:
             self.core.handle_datagram(data, path=path, now=now)
         except Exception as fault:
-            self._contain(fault)
-
-    def handle_rtp(self, data: bytes, *, path: Path, now: float) -> bool:
-        """Feed the core an RTP packet and hand on what is heard; return whether the call is to be settled."""
-        try:
-            is_touched = self.core.handle_rtp(data, path=path, now=now)
-        except Exception as fault:
-            self._contain(fault)
-            return True
-        media = self.core.media
-        uplink = media.uplink
-        while (frame := uplink.poll_frame()) is not None:
-            self.control.handle_frame(frame, now=now)
-            if type(frame) is AudioFrame:  # What comes of packets that nobody decodes can wait for the slot.
-                self._follow_control()
-        if is_touched or (uplink.poll_timeout() is None and not media.has_feedback):
-            return is_touched
-        due = media.poll_timeout()
-        return due is not None and (self.deadline is None or due < self.deadline)
-
-    def next_packets(self, *, missed: int, now: float) -> Sequence[bytes]:
-        """Return the packets of the slot that has begun; they go to `relay` for the client of `key`."""
-        core = self.core
-        try:
-            packets = core.next_packets(missed=missed, now=now)
-        except Exception as fault:
-            self._contain(fault)
-            return ()
-        self._follow_control()
-        path = core.path
-        if path is not None and path is not self._path:
-            self._path, self.relay = path, path.relay
-            self.key = hop.client_key(host=path.host, port=path.port, is_stream=path.is_stream)
-        return packets
+            self.contain(fault)
 
     def handle_timeout(self, *, now: float) -> None:
         """Feed the core the time."""
         try:
             self.core.handle_timeout(now=now)
         except Exception as fault:
-            self._contain(fault)
+            self.contain(fault)
         self.conversation.handle_timeout(now=now)
 
     def poll_timeout(self) -> float | None:
@@ -336,7 +293,8 @@ class ActiveCall:
     def _touch(self) -> None:
         self._exchange.touch(self)
 
-    def _contain(self, fault: Exception) -> None:
+    def contain(self, fault: Exception) -> None:
+        """End the call for a fault of its core or its feed."""
         _log.exception("call core failed", call=self.id)
         self.core.state = State.CLOSED
         self.end(EndCause.INTERNAL_ERROR, repr(fault))
@@ -349,7 +307,7 @@ class ActiveCall:
         self._drain_transmits()
         while (frame := self.core.poll_audio()) is not None:
             self.control.handle_frame(frame, now=now)
-        self._follow_control()
+        self.follow()
         self._drain_events(now)
         self._drain_transmits()
         self._is_draining = False
@@ -397,17 +355,6 @@ class ActiveCall:
         else:
             self._call.push_event(ChannelOpened(self._channels.admit(channel)))
 
-    def _follow_control(self) -> None:
-        while (event := self.control.poll_event()) is not None:
-            if isinstance(event, TurnAnswered):
-                self._exchange.note_answer(event)
-            self._call.push_event(event)
-            if self.conversation.is_open:
-                self.conversation.handle_event(event, now=trio.current_time())
-        if self.conversation.is_open:
-            while (notice := self.control.poll_notice()) is not None:
-                self.conversation.handle_notice(notice, now=trio.current_time())
-
     # What the conversation asks for
 
     def _report(self, event: AgentReport) -> None:
@@ -421,8 +368,16 @@ class ActiveCall:
         self._call.push_event(notice)
 
     def follow(self) -> None:
-        """Look at once what the media have to tell, after they were told to do something."""
-        self._follow_control()
+        """Hand on what the media have to tell."""
+        while (event := self.control.poll_event()) is not None:
+            if isinstance(event, TurnAnswered):
+                self._exchange.note_answer(event)
+            self._call.push_event(event)
+            if self.conversation.is_open:
+                self.conversation.handle_event(event, now=trio.current_time())
+        if self.conversation.is_open:
+            while (notice := self.control.poll_notice()) is not None:
+                self.conversation.handle_notice(notice, now=trio.current_time())
 
     def let_out(self, now: float) -> None:
         """Send what waits to be sent, and look at the deadline anew."""
@@ -472,7 +427,7 @@ class ActiveCall:
                 "srtp_profile": security.srtp_profile.name,
             },
             "codec": self.core.media.codec.name,
-            "lateness_ms": self.lateness.describe(),
+            "lateness_ms": self.feed.lateness.describe(),
             "audio": self.core.media.statistics()._asdict(),
             "turns": [attrs.asdict(turn) for turn in self.control.turns],
             "labels": dict(self._terms.labels),

@@ -48,6 +48,10 @@ _LOSING_SECONDS: Final = 5.0
 """So long after a loss the delay of `accurate` leaves time for copies and answers."""
 
 
+_new: Final = tuple.__new__
+"""Makes a `NamedTuple` in half the time."""
+
+
 class UplinkStatistics(NamedTuple):
     """How the client's voice gets here."""
 
@@ -111,7 +115,8 @@ class Uplink:
             position = buffer.position - ticks
             self._delay.measure(now - position * self._tick_seconds, now=now)
             if self.wants == "encoded":
-                self._frames.append(EncodedFrame(packet.payload, ticks, packet.timestamp, level, is_voice))
+                frame = _new(EncodedFrame, (packet.payload, ticks, packet.timestamp, level, is_voice))
+                self._frames.append(frame)
             elif self.wants == "pcm":
                 self._hear(Received(packet.payload, ticks, packet.timestamp, position, level, is_voice))
             return

@@ -19,24 +19,26 @@ __all__ = [
     "DATA_MAGIC",
     "HEADER_LENGTH",
     "MAX_PAYLOAD_LENGTH",
-    "SHORT_HEADER",
     "HopDatagram",
     "HopType",
     "client_key",
     "decode",
     "encode",
     "encode_data",
+    "short_header",
 ]
 
 _MAGIC: Final = 0x56
 _VERSION: Final = 1
 _HEADER: Final = Struct("!BBHBBH16s")
 HEADER_LENGTH: Final = _HEADER.size
-SHORT_HEADER: Final = Struct("!HH20s")
-"""The header for who handles many: magic with version and type, payload length, and the client's key, which
-is all that tells one client of a relay from another."""
 DATA_MAGIC: Final = _MAGIC << 8 | _VERSION << 4
 """What the first 16 bits of a client's packet are."""
+_BEGINNING: Final = Struct("!HH")
+_KEY_AT: Final = 4
+_USUAL: Final = 512
+_BEGINNINGS: Final = [_BEGINNING.pack(DATA_MAGIC, length) for length in range(_USUAL)]
+"""What stands before the client's key, for the lengths of audio packets."""
 _CLIENT: Final = Struct("!BBH16s")
 MAX_PAYLOAD_LENGTH: Final = 0xFFFF
 """What the header's length can say."""
@@ -108,6 +110,18 @@ def client_key(*, host: bytes, port: int, is_stream: bool = False) -> bytes:
     return _CLIENT.pack(_FLAG_STREAM if is_stream else 0, 0, port, host)
 
 
+def short_header(run: bytes, at: int) -> tuple[int, int, bytes]:
+    """Take apart the header at an offset, for who handles many: there have to be 24 bytes.
+
+    Returns magic with version and type, the payload's length, and the client's key: all that tells one client
+    of a relay from another.
+    """
+    key = run[at + _KEY_AT : at + HEADER_LENGTH]
+    return run[at] << 8 | run[at + 1], run[at + 2] << 8 | run[at + 3], key
+
+
 def encode_data(key: bytes, payload: bytes) -> bytes:
     """Put a packet for a client together, as `encode` does, from the client's key."""
-    return SHORT_HEADER.pack(DATA_MAGIC, len(payload), key) + payload
+    length = len(payload)
+    begin = _BEGINNINGS[length] if length < _USUAL else _BEGINNING.pack(DATA_MAGIC, length)
+    return b"".join((begin, key, payload))
