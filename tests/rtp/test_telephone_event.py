@@ -96,6 +96,24 @@ def test_a_long_press_goes_on_in_segments() -> None:
     assert presses_of(segments) == [KeyPress("5", round(2 * 0xFFFF / 48 + 200))]
 
 
+@pytest.mark.parametrize("segments", [2, 4])
+def test_a_long_press_that_is_given_up_in_a_stall_is_not_told_again(segments: int) -> None:
+    keys = KeyPresses(RATES)
+    keys.handle_packet(packet(timestamp=1000, duration=9600), now=0.2)
+    keys.handle_timeout(now=1.0)
+    assert keys.poll_press() == KeyPress("5", 200)
+    for number in range(1, segments):
+        timestamp = 1000 + number * 0xFFFF
+        is_last = number == segments - 1
+        for duration in (960, 0xFFFF):
+            keys.handle_packet(packet(timestamp=timestamp, duration=duration), now=number * 1.4)
+        keys.handle_packet(packet(timestamp=timestamp, duration=0xFFFF, is_end=is_last), now=number * 1.4)
+    assert (keys.poll_press(), keys.poll_timeout()) == (None, None)
+    for again in press("5", timestamp=1000 + segments * 0xFFFF + 9600):
+        keys.handle_packet(again, now=10.0)
+    assert keys.poll_press() == KeyPress("5", 100), "another press"
+
+
 def test_another_source_begins_anew() -> None:
     packets = [packet("1"), packet("2", ssrc=2, is_end=True)]
     assert presses_of(packets) == [KeyPress("1", 20), KeyPress("2", 20)]

@@ -104,6 +104,8 @@ class KeyPresses:
         self._held: _Held | None = None
         self._over: deque[int] = deque(maxlen=_KNOWN_PRESSES)
         """Timestamps of presses that were told of."""
+        self._given_up: _Held | None = None
+        """The press that was taken for over without having said so, if it was the last; it may go on."""
         self._deadline: float | None = None
         self._presses: deque[KeyPress] = deque()
 
@@ -123,6 +125,7 @@ class KeyPresses:
         if packet.ssrc != self._ssrc:
             self._release()
             self._over.clear()
+            self._given_up = None
             self._ssrc = packet.ssrc
         if said.event >= len(KEYS) or packet.timestamp in self._over:
             return
@@ -130,6 +133,8 @@ class KeyPresses:
         if held is None or held.timestamp != packet.timestamp:
             if held is not None and (packet.timestamp - held.timestamp) & 0xFFFF_FFFF >= _HALF:
                 return  # Of a press that was over before this one began.
+            if self._is_told(said, packet):
+                return
             held = self._begin(said, packet, held)
         self._held = held._replace(duration=max(held.duration, said.duration))
         self._deadline = now + END_SECONDS
@@ -139,6 +144,7 @@ class KeyPresses:
     def handle_timeout(self, *, now: float) -> None:
         """Take a key for released of which nothing more comes."""
         if self._deadline is not None and now >= self._deadline:
+            self._given_up = self._held
             self._release()
 
     # Output
@@ -152,6 +158,18 @@ class KeyPresses:
         return self._deadline
 
     # Internals
+
+    def _is_told(self, said: TelephoneEvent, packet: RtpPacket) -> bool:
+        """Tell whether a new timestamp is but the next segment of a press that was given up in a stall."""
+        before, self._given_up = self._given_up, None
+        if before is None or before.event != said.event:
+            return False
+        if not _CONTINUED <= (packet.timestamp - before.timestamp) & 0xFFFF_FFFF <= _MAX_DURATION:
+            return False
+        self._over.append(packet.timestamp)
+        if not said.is_end:
+            self._given_up = before._replace(timestamp=packet.timestamp)
+        return True
 
     def _begin(self, said: TelephoneEvent, packet: RtpPacket, before: _Held | None) -> _Held:
         """Begin a press, or the next segment of the one before."""
