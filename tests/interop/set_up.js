@@ -4,7 +4,7 @@ async function set_up(url, { is_passive, is_agreed }) {
   const connection = new RTCPeerConnection();
   window.microphone ??= await navigator.mediaDevices.getUserMedia({ audio: true });
   connection.addTrack(microphone.getTracks()[0], microphone);
-  const heard = (window.heard = {});
+  const heard = {};
   const channelStats = async () =>
     [...(await connection.getStats()).values()].filter(({ type }) => type === "data-channel");
   window.state = async () => ({ heard, channels: await channelStats() });

@@ -245,7 +245,8 @@ def test_nothing_passes_through_in_a_pause() -> None:
 
 def send(downlink: Downlink, slots: int, *, at: float, first: int = 0) -> None:
     for number in range(slots):
-        if Outgoing(*downlink.next_payload()).payload:
+        payload, _ticks, _is_onset = downlink.next_payload()
+        if payload:
             downlink.note_sent(first + number, now=at + 0.02 * number)
 
 

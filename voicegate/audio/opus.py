@@ -20,11 +20,7 @@ from voicegate.audio.opus_packet import CLOCK_RATE, MAX_PACKET_MS, packet_sample
 from voicegate.audio.pcm import SAMPLE_BYTES
 from voicegate.errors import UsageError, WireError
 
-__all__ = [
-    "OpusDecoder",
-    "OpusEncoder",
-    "require_library",
-]
+__all__ = ["OpusDecoder", "OpusEncoder", "require_library"]
 
 DEFAULT_BITRATE: Final = 32_000
 """Bits per second: full-band mono speech (RFC 7587 §3.1.1 has 28-40 kbit/s for it) with room for FEC."""

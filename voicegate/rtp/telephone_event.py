@@ -133,7 +133,7 @@ class KeyPresses:
         if held is None or held.timestamp != packet.timestamp:
             if held is not None and (packet.timestamp - held.timestamp) & 0xFFFF_FFFF >= _HALF:
                 return  # Of a press that was over before this one began.
-            if self._is_told(said, packet):
+            if self._pass_over(said, packet):
                 return
             held = self._begin(said, packet, held)
         self._held = held._replace(duration=max(held.duration, said.duration))
@@ -159,8 +159,8 @@ class KeyPresses:
 
     # Internals
 
-    def _is_told(self, said: TelephoneEvent, packet: RtpPacket) -> bool:
-        """Tell whether a new timestamp is but the next segment of a press that was given up in a stall."""
+    def _pass_over(self, said: TelephoneEvent, packet: RtpPacket) -> bool:
+        """Pass over the next segment of a press that was given up in a stall; return whether this is one."""
         before, self._given_up = self._given_up, None
         if before is None or before.event != said.event:
             return False

@@ -209,10 +209,8 @@ class Engine:
             return None
         call = self._by_ufrag.get(username.partition(":")[0]) if username else None
         if call is not None and path in call.paths:
-            route = self._routes.get(path.relay, _NO_ROUTES).get(_key(path))
-            if route is None or route.feed is not call.feed:
-                # Whoever checks is there: a path that another call took over meanwhile comes back.
-                self.open_path(path, call)
+            # Whoever checks is there: a path that another call took over meanwhile comes back.
+            self.open_path(path, call)
         return call
 
     # Time
@@ -300,8 +298,11 @@ class Engine:
         self._outgoing[path.relay].append(hop.encode_data(_key(path), data))
 
     def open_path(self, path: Path, call: ActiveCall) -> None:
-        """Lead datagrams from a path to a call from now on."""
-        self._routes.setdefault(path.relay, {})[_key(path)] = _Route(call.feed, path)
+        """Lead datagrams from a path to a call from now on, if they don't go there already."""
+        routes, key = self._routes.setdefault(path.relay, {}), _key(path)
+        route = routes.get(key)
+        if route is None or route.feed is not call.feed:  # Else it has the very path that ICE knows.
+            routes[key] = _Route(call.feed, path)
 
     def close_path(self, path: Path, call: ActiveCall) -> None:
         """Lead them there no longer, and let the relay forget the flow; another call's path is left alone."""
