@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voicegate.audio.live import SPARE_PACKETS, WINDOW, LiveQueue
+from voicegate.audio.live import QUIET_SPARE_PACKETS, SPARE_PACKETS, WINDOW, LiveQueue
 
 CLOCK = 48000
 TICKS = 960
@@ -60,6 +60,26 @@ def test_what_is_not_needed_for_a_second_is_dropped(spare: int) -> None:
         live.pull()
     assert len(live.packets) == min(spare, SPARE_PACKETS - 1)
     assert live.dropped == max(0, spare - SPARE_PACKETS + 1)
+
+
+@pytest.mark.parametrize("spare", range(4))
+def test_of_what_is_not_needed_a_quiet_packet_is_left_out_earlier(spare: int) -> None:
+    live = queue(*[b"spare"] * spare)
+    for number in range(5 * WINDOW):
+        live.push(b"x", TICKS, is_quiet=number % 10 == 0)
+        live.pull()
+    assert len(live.packets) == min(spare, QUIET_SPARE_PACKETS - 1)
+    assert live.dropped == max(0, spare - QUIET_SPARE_PACKETS + 1)
+
+
+def test_no_quiet_packet_is_left_out_that_is_needed_meanwhile() -> None:
+    live = queue(b"x", b"x")
+    for _ in range(WINDOW):
+        live.push(b"x", TICKS)
+        live.pull()
+    live.pull()
+    live.push(b"x", TICKS, is_quiet=True)
+    assert (len(live.packets), live.dropped) == (2, 0)
 
 
 def test_what_is_needed_now_and_then_is_kept() -> None:

@@ -226,6 +226,10 @@ class PlayoutMachine(RuleBasedStateMachine):
         assert not self.queue.has_room(self.capacity - waiting + 1)
 
     @invariant()
+    def it_is_idle_with_nothing_to_play_and_nothing_to_wait_for(self) -> None:
+        assert self.queue.is_idle == (not self.pieces and not self.fade and not self.is_paused)
+
+    @invariant()
     def marks_come_when_all_before_them_has_gone(self) -> None:
         while (mark := self.queue.poll_mark()) is not None:
             assert self.marks.pop(0) == mark.name

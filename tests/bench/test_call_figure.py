@@ -63,6 +63,17 @@ def test_a_step_is_held_when_all_calls_count(step: Step, is_held: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kept", "own_max", "tries"),
+    [(9, 0.002, 2), (4, 0.002, 1), (9, 0.02, 4), (0, 0.02, 4)],
+)
+def test_a_step_has_more_tries_while_the_machine_stands_still(kept: int, own_max: float, tries: int) -> None:
+    step = make_step(10, kept=kept, own_max=own_max, limit=0.005)
+    assert [step.deserves_another_try(number) for number in range(1, 5)] == [
+        number < tries for number in range(1, 5)
+    ]
+
+
+@pytest.mark.parametrize(
     ("changes", "is_generators"),
     [({}, False), ({"own_p99": 0.003}, True), ({"other_idle": 0.01}, True)],
 )

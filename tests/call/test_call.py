@@ -195,6 +195,7 @@ async def test_the_agents_loop_ends_with_the_call(line: Line) -> None:
 def test_an_agent_may_choose_its_sample_rate(codec: str, rate: int) -> None:
     line = Line(codec)
     line.call.use_rate(rate)
+    assert (line.call.codec, line.call.clock_rate) == (codec.lower(), 48_000 if codec == "opus" else 8000)
     assert line.call.sample_rate == rate
     assert line.call.frame_samples == rate // 50
     line.call.audio_out.send_nowait(bytes(2 * rate))

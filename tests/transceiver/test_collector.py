@@ -1,9 +1,12 @@
 import gc
+import time
 from collections.abc import Iterator
+from itertools import count
 from math import inf
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from voicegate.transceiver import collector as module
 from voicegate.transceiver.collector import Collector, open_collector
@@ -50,22 +53,49 @@ async def test_garbage_goes_when_there_is_time(collector: Collector) -> None:
     assert counted(collector, "young") == gone + 1
 
 
-async def test_little_garbage_and_little_time_are_no_reason(collector: Collector) -> None:
+async def test_little_garbage_soon_after_the_last_is_no_reason(
+    collector: Collector, autojump_clock: MockClock
+) -> None:
+    collector.collect(until=inf, is_idle=False)
+    before = counted(collector, "young")
     for _ in range(100):
         Node()
     collector.collect(until=inf, is_idle=False)
-    for _ in range(5000):
+    assert counted(collector, "young") == before
+    await trio.sleep(10)
+    collector.collect(until=inf, is_idle=False)
+    assert collector.collected["young"] >= 100
+
+
+async def test_garbage_waits_for_a_gap_but_not_for_long(collector: Collector) -> None:
+    collector.collect(until=inf, is_idle=False)
+    before = counted(collector, "young")
+    for _ in range(3000):
         Node()
-    collector.collect(until=trio.current_time() + 0.001, is_idle=False)
-    assert counted(collector, "young") == 0
-
-
-@pytest.mark.slow
-async def test_much_garbage_waits_for_no_gap(collector: Collector) -> None:
-    for _ in range(60_000):
+    collector.collect(until=trio.current_time() + 0.0005, is_idle=False)
+    assert counted(collector, "young") == before
+    for _ in range(1000):
         Node()
     collector.collect(until=0.0, is_idle=False)
-    assert collector.collected["young"] >= 60_000
+    assert collector.collected["young"] >= 4000
+
+
+@pytest.mark.parametrize(("pause", "least", "most"), [(0.002, 200, 1000), (0.0001, 1, 5)])
+async def test_collections_that_take_long_come_more_often(
+    pause: float,
+    least: int,
+    most: int,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+) -> None:
+    readings = count(0.0, pause)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(readings))
+    before = counted(collector, "young")
+    for _ in range(1000):
+        await trio.sleep(0.01)
+        collector.collect(until=inf, is_idle=False)
+    assert least <= counted(collector, "young") - before <= most
 
 
 async def test_what_survives_is_not_looked_at_again(collector: Collector) -> None:
@@ -78,6 +108,18 @@ async def test_what_survives_is_not_looked_at_again(collector: Collector) -> Non
         Node()
     collector.collect(until=inf, is_idle=False)
     assert collector.collected["young"] < 10_000, "the old ones are set aside"
+
+
+async def test_what_was_set_aside_and_went_by_itself_brings_about_no_full_collection(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_ASIDE", 30_000)
+    before = counted(collector, "full")
+    for _ in range(10):
+        kept = [[index] for index in range(5000)]
+        collector.collect(until=inf, is_idle=False)
+        kept.clear()
+    assert counted(collector, "full") == before
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import trio
 
 from tests.line import Line
 from voicegate.audio import open_codec
+from voicegate.audio.live import WINDOW
 from voicegate.call import (
     AudioFrame,
     EncodedFrame,
@@ -245,6 +246,20 @@ def test_what_loops_back_is_not_heard_by_the_agent() -> None:
     line.call.listen(None)
     line.hear(bytes(1920))
     assert line.call.audio_in.statistics().current_buffer_used == 1
+
+
+@pytest.mark.parametrize(("level", "left_out"), [(None, 0), (30, 0), (90, 1)])
+def test_what_loops_back_with_too_much_delay_leaves_out_a_quiet_packet(
+    level: int | None, left_out: int
+) -> None:
+    line = Line("opus")
+    line.call.loop_back()
+    for _ in range(2):
+        line.hear_packet(b"spare", level=level)
+    for _ in range(3 * WINDOW):
+        line.hear_packet(b"x", level=level)
+        line.play_slot()
+    assert line.downlink.statistics().live_dropped == left_out
 
 
 # The agent's faults

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 
 import attrs
@@ -360,6 +361,29 @@ async def test_a_fault_of_ours_on_the_fast_way_ends_its_call_only(
     exchange.scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("owner", "method"), [("", "_drain_events"), ("", "_follow"), ("conversation", "handle_timeout")]
+)
+async def test_a_fault_of_ours_with_what_comes_of_packets_ends_its_call_only(
+    owner: str, method: str, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    bad, good = await connected(exchange, 2)
+    call = exchange.transceiver.find(bad.call_id)
+    assert call is not None
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    setattr(getattr(call, owner) if owner else call, method, fail)
+    ended = await exchange.wait_for_end(bad)
+    assert (ended["cause"], ended["detail"]) == ("internal_error", "ZeroDivisionError('ours')")
+    await trio.sleep(1)
+    assert exchange.describe(good)["state"] == "connected"
+    assert exchange.describe(good)["counters"]["slots_missed"] == 0
+    exchange.scope.cancel()
+
+
 # Time
 
 
@@ -384,6 +408,30 @@ async def test_calls_that_begin_at_once_take_turns(nursery: trio.Nursery, autoju
     assert sum(frames) in range(8 * 49, 8 * 51 + 1)
     times = [at for at, count in batches if count]
     assert [after - before for before, after in pairwise(times)] == pytest.approx([0.005] * (len(times) - 1))
+    exchange.scope.cancel()
+
+
+async def test_what_a_call_has_sent_at_once_takes_no_frame_of_the_others_along(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    exchange = await Exchange.open(nursery, sleep)
+    engine = exchange.transceiver.engine
+    for caller in await connected(exchange, 8):  # two in each slot
+        call = exchange.transceiver.find(caller.call_id)
+        assert call is not None
+        call.control.follow_output()  # so that there is something to follow in each slot
+        call.follow = partial(engine.touch, call)  # type: ignore[method-assign]
+    frames = 0
+    send_run = exchange.port.send_run
+
+    def note(datagrams: list[bytes], destination: Address) -> None:
+        nonlocal frames
+        frames += sum(len(data) > 150 for data in datagrams)
+        send_run(datagrams, destination)
+
+    exchange.port.send_run = note  # type: ignore[method-assign] # to see what leaves
+    await trio.sleep(1)
+    assert frames in range(8 * 49, 8 * 51 + 1)
     exchange.scope.cancel()
 
 

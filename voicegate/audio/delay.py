@@ -11,6 +11,7 @@ the two, but the fastest packets show it: how much later than them another is, i
 So a burst of jitter is forgotten three seconds after it.
 """
 
+from bisect import bisect_left
 from collections import deque
 from math import inf
 from statistics import median
@@ -51,6 +52,7 @@ class DelayEstimate:
         "_blocks",
         "_closed",
         "_drift",
+        "_ends",
         "_last_at",
         "_lowest",
         "_minima",
@@ -66,7 +68,9 @@ class DelayEstimate:
         self._last_at = -inf
         self._lowest = inf
         self._blocks: deque[tuple[float, list[float]]] = deque(maxlen=_SPREAD_BLOCKS)
-        self._minima: deque[tuple[float, float]] = deque(maxlen=_DRIFT_BLOCKS)
+        self._ends: list[float] = []
+        self._minima: list[float] = []
+        """The lowest transits of the last `_DRIFT_BLOCKS`, and when those ended."""
         self._drift = 0.0
         self._spread: float | None = None
         self._closed = 0
@@ -89,8 +93,7 @@ class DelayEstimate:
         self.base = self._lowest = inf
         self._block_end = self._last_at = -inf
         self._block.clear()
-        self._blocks.clear()
-        self._minima.clear()
+        self._forget()
         self._spread = None
 
     @property
@@ -128,14 +131,15 @@ class DelayEstimate:
         self._block_end = now + BLOCK_SECONDS
         if not block:
             return
-        minima, blocks, end = self._minima, self._blocks, self._last_at
+        ends, minima, blocks, end = self._ends, self._minima, self._blocks, self._last_at
         if minima and abs(lowest - self._base(end)) > _STEP_SECONDS:
-            minima.clear()
-            blocks.clear()
-        minima.append((end, lowest))
+            self._forget()
+        ends.append(end)
+        minima.append(lowest)
         blocks.append((end, block))
-        while minima and minima[0][0] < now - _FORGET_SECONDS:
-            minima.popleft()
+        if len(minima) > _DRIFT_BLOCKS or ends[0] < now - _FORGET_SECONDS:
+            outdated = max(len(minima) - _DRIFT_BLOCKS, bisect_left(ends, now - _FORGET_SECONDS))
+            del ends[:outdated], minima[:outdated]
         while blocks and blocks[0][0] < now - _FORGET_SPREAD_SECONDS:
             blocks.popleft()
         self._spread = None
@@ -144,18 +148,27 @@ class DelayEstimate:
             self._learn_drift()
         self.base = self._base(now) if minima else inf
 
+    def _forget(self) -> None:
+        self._ends.clear()
+        self._minima.clear()
+        self._blocks.clear()
+
     def _base(self, now: float) -> float:
-        drift, minima = self._drift, self._minima
-        recent = range(-min(len(minima), _BASE_BLOCKS), 0)
-        return min(minima[index][1] + drift * (now - minima[index][0]) for index in recent)
+        ends, minima, drift = self._ends, self._minima, self._drift
+        base = inf
+        for index in range(max(0, len(minima) - _BASE_BLOCKS), len(minima)):
+            transit = minima[index] + drift * (now - ends[index])
+            if transit < base:
+                base = transit
+        return base
 
     def _learn_drift(self) -> None:
-        half = len(self._minima) // 2
+        ends, minima = self._ends, self._minima
+        half = len(minima) // 2
         if half < _DRIFT_EVERY // 2:
             return
-        minima = list(self._minima)
         slopes = [
-            (later[1] - earlier[1]) / (later[0] - earlier[0])
-            for earlier, later in zip(minima, minima[half:], strict=False)
+            (minima[index + half] - minima[index]) / (ends[index + half] - ends[index])
+            for index in range(len(minima) - half)
         ]
         self._drift = max(-_MAX_DRIFT, min(median(slopes), _MAX_DRIFT))

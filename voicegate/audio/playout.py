@@ -87,6 +87,9 @@ class PlayoutQueue:
         frame_ms: int = 20,
         capacity_seconds: float = CAPACITY_SECONDS,
     ) -> None:
+        self.is_idle = True
+        """Whether something else may be played now."""
+        self._has_marks = False
         self.sample_rate: Final = sample_rate
         self.played_samples = 0
         """Samples pulled so far; neither padding nor a fade-out counts."""
@@ -133,6 +136,7 @@ class PlayoutQueue:
         else:
             self._pieces.append(_Samples(speech, bytearray(pcm)))
         self._drop_overflow()
+        self._note_idle()
 
     def push_packet(self, payload: bytes, ticks: int, *, response_id: str | None = None) -> None:
         """Queue a payload that plays for so long on the RTP clock; overflow as for `push`.
@@ -146,19 +150,23 @@ class PlayoutQueue:
         if speech is not None:
             self._pieces.append(_Encoded(speech, Packet(payload, ticks), samples))
             self._drop_overflow()
+            self._note_idle()
 
     def mark(self, name: str) -> None:
         """Have `poll_mark` tell when everything before has been pulled; `clear` takes the mark away, too."""
         self._pieces.append(_Mark(self._newest, name))
         self._drop_overflow()
+        self._note_idle()
 
     def pause(self) -> None:
         """Fall silent from the next frame on, which fades out as after `clear`, and keep what is queued."""
         self.is_paused = True
+        self._note_idle()
 
     def resume(self) -> None:
         """Go on with the very sample at which `pause` came."""
         self.is_paused = False
+        self._note_idle()
 
     def clear(self) -> int:
         """Fall silent now; return how many samples will never be played.
@@ -174,6 +182,7 @@ class PlayoutQueue:
         self._pieces.clear()
         self.queued_samples = 0
         self.is_paused = False
+        self._note_idle()
         return dropped
 
     def cancel(self, response_id: str) -> int:
@@ -186,6 +195,7 @@ class PlayoutQueue:
         kept = [piece for piece in self._pieces if piece.speech is not speech]
         self.queued_samples -= sum(_length(piece) for piece in self._pieces if piece.speech is speech)
         self._pieces = deque(kept)
+        self._note_idle()
         return before - self.queued_samples
 
     def refuse(self, response_id: str) -> None:
@@ -199,27 +209,17 @@ class PlayoutQueue:
 
         Samples come as a whole frame, filled up with silence before a packet and at the end.
         """
-        if self.is_paused:
-            self._begin_fade()
-            frame, self._fade = self._fade, b""
-            return frame.ljust(self._frame_bytes, b"\0") if frame else None
-        self._pull_marks()
-        if self._pieces and not self._fade and isinstance(head := self._pieces[0], _Encoded):
-            self._pieces.popleft()
-            self._is_sounding = False
-            self._note_played(head.speech, head.samples)
-            self._pull_marks()
-            return head.packet
-        return self._pull_frame()
+        piece = self._pull()
+        self._note_idle()
+        return piece
 
     def poll_mark(self) -> PlayedMark | None:
         """Return the next mark that has been reached."""
-        return self._marks.popleft() if self._marks else None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether something else may be played now."""
-        return not (self._pieces or self._fade or self.is_paused)
+        if not self._has_marks:
+            return None
+        mark = self._marks.popleft()
+        self._has_marks = bool(self._marks)
+        return mark
 
     @property
     def next_ticks(self) -> int | None:
@@ -237,6 +237,23 @@ class PlayoutQueue:
         return self.queued_samples + samples <= self._capacity
 
     # Internals
+
+    def _note_idle(self) -> None:
+        self.is_idle = not (self._pieces or self._fade or self.is_paused)
+
+    def _pull(self) -> bytes | Packet | None:
+        if self.is_paused:
+            self._begin_fade()
+            frame, self._fade = self._fade, b""
+            return frame.ljust(self._frame_bytes, b"\0") if frame else None
+        self._pull_marks()
+        if self._pieces and not self._fade and isinstance(head := self._pieces[0], _Encoded):
+            self._pieces.popleft()
+            self._is_sounding = False
+            self._note_played(head.speech, head.samples)
+            self._pull_marks()
+            return head.packet
+        return self._pull_frame()
 
     def _admit(self, response_id: str | None, samples: int) -> Speech | None:
         """Count samples in and return whose they are; None when nobody wants them any more."""
@@ -306,6 +323,7 @@ class PlayoutQueue:
 
     def _reach(self, mark: _Mark) -> None:
         self._marks.append(PlayedMark(mark.name, mark.speech.played_samples))
+        self._has_marks = True
 
     def _begin_fade(self) -> None:
         """Let the sound die away in the next frame, if there is any."""

@@ -116,21 +116,24 @@ class ReceiveBuffer:
     """
 
     def __init__(self, codec: Codec, *, payload_type: int, red: int | None = None) -> None:
-        self.position = 0
-        """Where the next packet will begin, unless there is a pause before it."""
-        self._duration = codec.duration
-        self._clock_rate = codec.clock_rate
-        self._max_lost = codec.clock_rate * MAX_LOST_MS // 1000
-        self._payload_type = payload_type
-        self._red = red
-        self._ssrc: int | None = None
+        self._is_empty = True
+        """Whether nothing is in `_held` or `_ready`."""
         self._expected = 0
         self._timestamp = 0
+        self._ssrc = -1
+        self._payload_type = payload_type
+        self._duration = codec.duration
         self._ticks = 0
+        self.position = 0
+        """Where the next packet will begin, unless there is a pause before it."""
+        self._received = 0
+        self._clock_rate = codec.clock_rate
+        self._max_lost = codec.clock_rate * MAX_LOST_MS // 1000
+        self._red = red
         self._held: dict[int, _Held] = {}
         self._given_up: deque[int] = deque(maxlen=MAX_MISORDER)
         self._ready: deque[ReceiveItem] = deque()
-        self._received = self._recovered = self._lost = self._restarts = 0
+        self._recovered = self._lost = self._restarts = 0
         self._drops = dict.fromkeys(DropReason, 0)
 
     # Input
@@ -141,12 +144,11 @@ class ReceiveBuffer:
         The straight way of nearly all packets: in its turn, no pause before it, nothing held.
         """
         if (
-            packet.sequence_number != self._expected
+            not self._is_empty
+            or packet.sequence_number != self._expected
             or packet.timestamp != self._timestamp
             or packet.ssrc != self._ssrc
             or packet.payload_type != self._payload_type
-            or self._held
-            or self._ready
         ):
             return 0
         try:
@@ -165,6 +167,7 @@ class ReceiveBuffer:
     ) -> DropReason | None:
         """Take a packet as it arrives; return why it is dropped, if it is."""
         reason = self._push(packet, level, is_voice, now)
+        self._note_empty()
         if reason is not None:
             self._drops[reason] += 1
         return reason
@@ -173,7 +176,11 @@ class ReceiveBuffer:
 
     def pop(self) -> ReceiveItem | None:
         """Return what comes next, if it is there."""
-        return self._ready.popleft() if self._ready else self._pop_held()
+        if self._is_empty:
+            return None
+        item = self._ready.popleft() if self._ready else self._pop_held()
+        self._note_empty()
+        return item
 
     def give_up(self, *, is_whole: bool = True) -> Lost | None:
         """Stop waiting for the first gap, or only for the first packet of it; None when there is none.
@@ -181,7 +188,11 @@ class ReceiveBuffer:
         Of a gap of more than 120 ms, only the last are made up.
         """
         missing = self.gap
-        return self._give_up(missing, is_whole=is_whole) if missing else None
+        if not missing:
+            return None
+        lost = self._give_up(missing, is_whole=is_whole)
+        self._note_empty()
+        return lost
 
     @property
     def restarts(self) -> int:
@@ -257,6 +268,9 @@ class ReceiveBuffer:
 
     # Internals
 
+    def _note_empty(self) -> None:
+        self._is_empty = not (self._held or self._ready)
+
     def _push(
         self, packet: RtpPacket, level: int | None, is_voice: bool | None, now: float
     ) -> DropReason | None:
@@ -322,7 +336,7 @@ class ReceiveBuffer:
 
     def _restart(self, packet: RtpPacket) -> None:
         """Begin a stream, behind what is left of the one before."""
-        self._restarts += self._ssrc is not None
+        self._restarts += self._ssrc >= 0
         while self._held:
             self._ready.append(self._pop_held() or self._give_up(self.gap, is_whole=True))
         self._given_up.clear()

@@ -31,6 +31,12 @@ _FIRST: Final = {Series.ECHO: 100, Series.TRANSCODE: 30, Series.AIORTC: 8}
 _OWN_LATENESS: Final = 0.002
 """Seconds that next to all of what the generator sends may be late itself."""
 
+_HOPELESS: Final = 0.5
+"""A step in which fewer of the calls count has no second try."""
+
+_MOST_TRIES: Final = 4
+"""Of a step while the machine stands still."""
+
 _IDLE: Final = 0.03
 """The share of the other processor that must be left over."""
 
@@ -151,6 +157,15 @@ class Step:
     def is_generators(self) -> bool:
         """Whether generator and relay had more than their processor can do."""
         return self.own_p99 > _OWN_LATENESS or self.other_idle < _IDLE
+
+    def deserves_another_try(self, tries: int) -> bool:
+        """Tell whether the machine may be to blame after so many, and not the server.
+
+        It is for sure when the generator, on another core, was as late itself as no call may be.
+        """
+        if self.own_max > self.limit:
+            return tries < _MOST_TRIES
+        return tries == 1 and self.kept > _HOPELESS * self.calls
 
     @property
     def cost(self) -> float:

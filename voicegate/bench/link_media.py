@@ -31,7 +31,8 @@ class LinkMedia:
     """The `CallControl` of such a call."""
 
     def __init__(self) -> None:
-        self.sample_rate = 48_000
+        self.sample_rate = self.clock_rate = 48_000
+        self.codec = "opus"
         self.heard = 0
         """Frames that the caller said."""
         self.answered = 0

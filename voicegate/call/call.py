@@ -67,6 +67,19 @@ class Call:
         """Samples in 20 ms."""
         return self.sample_rate // 50
 
+    @property
+    def codec(self) -> str:
+        """What the client's packets are: ``opus``, ``g722``, ``pcmu`` or ``pcma``.
+
+        On a WebSocket there are none: `EncodedFrame`s hold PCM, and this is ``pcm16``.
+        """
+        return self._control.codec
+
+    @property
+    def clock_rate(self) -> int:
+        """Ticks per second of its RTP clock, in which packets are measured: 48000 for Opus, else 8000."""
+        return self._control.clock_rate
+
     def use_rate(self, sample_rate: int) -> None:
         """Have PCM at another rate in both directions; to be called before any audio was sent.
 
@@ -127,6 +140,10 @@ class Call:
     def audio_in_dropped(self) -> int:
         """Frames that the agent was too slow to take."""
         return self._audio_input.dropped
+
+    def note_dropped(self) -> None:
+        """Count a frame that a listener's agent, in a process of its own, was too slow to take."""
+        self._audio_input.dropped += 1
 
     def hangup(self, after: Literal["now", "drain"] = "now") -> None:
         """End the call now, or when all that is queued has been played; the agent is cancelled then."""

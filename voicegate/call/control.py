@@ -36,6 +36,14 @@ class CallControl(Protocol):
     def sample_rate(self) -> int:
         """Samples per second of the PCM, both ways."""
 
+    @property
+    def codec(self) -> str:
+        """Of packets, both ways: ``opus``, ``g722``, ``pcmu`` or ``pcma``; ``pcm16`` where none has any."""
+
+    @property
+    def clock_rate(self) -> int:
+        """Ticks per second, of which packets take so many."""
+
     def use_rate(self, sample_rate: int) -> None:
         """Resample both ways, from and to 8000, 16000, 24000 or 48000; called before any audio was sent."""
 

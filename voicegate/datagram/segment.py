@@ -31,6 +31,7 @@ class SegmentPort(DatagramPort):
         self._view = memoryview(bytearray(datagram_limit + 1))
         self._buffers = [self._view]
         self._room = socket.CMSG_SPACE(_RECEIVED_SIZE.size)
+        self._source: Address = ("", 0)
 
     def receive_batch(self) -> list[tuple[bytes, Address]]:
         """Take what has arrived, at most `BATCH_LIMIT` runs of segments, each datagram with its source."""
@@ -56,7 +57,9 @@ class SegmentPort(DatagramPort):
         except OSError as error:
             self._count("receive", error)
             return None
-        return bytes(self._view[:length]), _segment_length(control) or length or 1, source[:2]
+        if source[:2] != self._source:
+            self._source = source[:2]  # One object for all runs in a row: it stays in the cache.
+        return bytes(self._view[:length]), _segment_length(control) or length or 1, self._source
 
     def send_batch(self, batch: Iterable[tuple[bytes, Address]]) -> None:
         """Send datagrams, each to its address; those that the kernel refuses are lost and counted."""

@@ -280,19 +280,20 @@ class RedisDirectory:
             after=self._pace.reread * uniform(0.0, 0.1),  # noqa: S311
         )
         self._flows_fail_since = None
-        self._store = store
-        self._opened.set()
-        try:
-            async with trio.open_nursery() as self._session:
-                nursery = self._session
-                nursery.start_soon(self._keep_polling, store)
-                nursery.start_soon(self._keep_announcing, store)
-                nursery.start_soon(self._keep_writing, store)
-                nursery.start_soon(self._keep_listening, store)
-                nursery.start_soon(self._keep_place)
-        finally:
-            self._store = self._session = None
-            self._opened = trio.Event()
+        async with trio.open_nursery() as nursery:
+            self._store, self._session = store, nursery
+            self._opened.set()
+            nursery.start_soon(self._keep_polling, store)
+            nursery.start_soon(self._keep_announcing, store)
+            nursery.start_soon(self._keep_writing, store)
+            nursery.start_soon(self._keep_listening, store)
+            nursery.start_soon(self._keep_place)
+            try:
+                await trio.sleep_forever()
+            finally:
+                # In here and not around it: a nursery that has ended takes no lookup any more.
+                self._store = self._session = None
+                self._opened = trio.Event()
 
     async def _keep_place(self) -> None:
         """End the session when this machine has got another address: to the old one no answer will come."""

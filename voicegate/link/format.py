@@ -50,15 +50,16 @@ FORMATS: Final[Mapping[str, AudioFormat]] = {
 """By name; besides, ``pcm16`` is PCM at the rate of a call's own codec."""
 
 
-def choose_format(wanted: Sequence[str], *, codec_rate: int) -> AudioFormat:
+def choose_format(wanted: Sequence[str], *, codec: str, sample_rate: int) -> AudioFormat:
     """Return the first that a call can have.
 
     Args:
         wanted: Names, the best first; names that are not known are passed over.
-        codec_rate: Samples a second of the call's own codec; 48000 is Opus.
+        codec: The call's.
+        sample_rate: Samples a second of its PCM.
     """
     for name in wanted:
-        known = FORMATS.get(f"pcm16/{codec_rate}" if name == "pcm16" else name)
-        if known is not None and (known.kind is not FrameKind.PACKET or codec_rate == _OPUS_RATE):
+        known = FORMATS.get(f"pcm16/{sample_rate}" if name == "pcm16" else name)
+        if known is not None and (known.kind is not FrameKind.PACKET or codec == known.name):
             return known
     return FORMATS[DEFAULT_FORMAT]

@@ -47,14 +47,14 @@ class ReceptionStatistics:
         """Since the sender has last started anew."""
         self.jitter = 0.0
         """Variation of the transit time, in units of the media clock (RFC 3550 Appendix A.8)."""
-        self._first = 0
-        """The sequence number of the first packet."""
         self._highest = 0
         """The highest sequence number, extended."""
-        self._restart: int | None = None
-        """After a jump, the sequence number that would prove that the sender has started anew."""
         self._timestamp = 0
         self._arrived_at = 0.0
+        self._first = 0
+        """The sequence number of the first packet."""
+        self._restart: int | None = None
+        """After a jump, the sequence number that would prove that the sender has started anew."""
         self._expected_reported = 0
         self._received_reported = 0
         self._sender_report = 0

@@ -41,8 +41,6 @@ class RtpSender:
             raise UsageError(f"RTP payload type {payload_type}, 0..127 possible")
         self.ssrc = ssrc
         self.payload_type = payload_type
-        self.clock_rate = clock_rate
-        """Of the media clock, in Hz."""
         self.sequence_number = sequence_number
         """Of the next packet, 16 bits."""
         self.timestamp = timestamp
@@ -50,12 +48,14 @@ class RtpSender:
         self.packet_count = 0
         self.octet_count = 0
         """Payload bytes sent."""
+        self._sent_timestamp = 0
+        self._sent_at = 0.0
+        self.clock_rate = clock_rate
+        """Of the media clock, in Hz."""
         self.round_trip: float | None = None
         """Seconds to the receiver and back, as of its last report (RFC 3550 §6.4.1)."""
         self.remote_fraction_lost: float | None = None
         """The part of our packets, 0 to 1, that the receiver has missed in its last reporting interval."""
-        self._sent_timestamp = 0
-        self._sent_at = 0.0
         self._reports: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED_REPORTS)
         """The middle 32 bits of the NTP timestamps of our last reports, and when they were made."""
 

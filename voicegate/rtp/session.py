@@ -127,12 +127,12 @@ class RtpSession:
             now: The time.
             has_reduced_size: Whether feedback may go without a report before it (RFC 5506 §5).
         """
+        self._newest: ReceptionStatistics | None = None
+        """The one of `_receptions` whose packets come."""
+        self._arrivals = ArrivalLog()
         self._sender = sender
         self._receptions: dict[int, ReceptionStatistics] = {}
         """The peer's sources by SSRC, oldest first."""
-        self._newest: ReceptionStatistics | None = None
-        """The one of them whose packets come."""
-        self._arrivals = ArrivalLog()
         self._reference_times: dict[int, tuple[int, float]] = {}
         """The middle 32 bits of what receivers have asked the delay of, by SSRC, and when it came."""
         self._has_reduced_size = has_reduced_size

@@ -170,6 +170,16 @@ class SocketControl:
         """Samples per second of the PCM, both ways."""
         return self.hearing.sample_rate
 
+    @property
+    def codec(self) -> str:
+        """What its packets are: nothing but PCM."""
+        return "pcm16"
+
+    @property
+    def clock_rate(self) -> int:
+        """Ticks per second, of which they take so many."""
+        return _CLOCK_RATE
+
     def use_rate(self, sample_rate: int) -> None:
         """Resample both ways."""
         self.hearing.use_rate(sample_rate)

@@ -106,14 +106,14 @@ class SrtpSession:
             raise UsageError(f"keys and salts of SRTP profile {profile:#06x} have {lengths} bytes")
         self._outbound = _create(parameters.libsrtp, local_key + local_salt, lib.ssrc_any_outbound)
         self._inbound = _create(parameters.libsrtp, remote_key + remote_salt, lib.ssrc_any_inbound)
+        self._source = -1
+        """The last of RTP among `_sources`: nearly always the only one."""
         self._shortest_rtp = _RTP_HEADER_LENGTH + parameters.tag_length
-        self._shortest_rtcp = _RTCP_HEADER_LENGTH + parameters.tag_length + _RTCP_INDEX_LENGTH
-        self._sources: set[bytes] = set()
-        """The SSRCs of which an authentic packet has come."""
-        self._source = b""
-        """The last of RTP among them: nearly always the only one."""
         self._protected = 0
         self._unprotected = 0
+        self._shortest_rtcp = _RTCP_HEADER_LENGTH + parameters.tag_length + _RTCP_INDEX_LENGTH
+        self._sources: set[int] = set()
+        """The SSRCs of which an authentic packet has come."""
         self._dropped: Counter[str] = Counter()
 
     @classmethod
@@ -168,11 +168,11 @@ class SrtpSession:
     def unprotect_rtp(self, packet: bytes) -> bytes | None:
         """Verify and decrypt an RTP packet of the peer's; None when it is dropped, which is counted."""
         length = len(packet)
-        ssrc = packet[8:12]
-        if ssrc != self._source or not self._shortest_rtp <= length <= MAX_PACKET_LENGTH:
-            if length < self._shortest_rtp:
-                self._dropped["malformed"] += 1
-                return None
+        if length < self._shortest_rtp:
+            self._dropped["malformed"] += 1
+            return None
+        ssrc = _u32(packet, 8)
+        if ssrc != self._source or length > MAX_PACKET_LENGTH:
             plain = self._unprotect(_srtp_unprotect, packet, ssrc)
             if plain is not None:
                 self._source = ssrc
@@ -192,7 +192,7 @@ class SrtpSession:
         if len(packet) < self._shortest_rtcp:
             self._dropped["malformed"] += 1
             return None
-        return self._unprotect(lib.srtp_unprotect_rtcp, packet, packet[4:8])
+        return self._unprotect(lib.srtp_unprotect_rtcp, packet, _u32(packet, 4))
 
     def statistics(self) -> SrtpStatistics:
         """Tell what has been done so far."""
@@ -212,7 +212,7 @@ class SrtpSession:
         protected: bytes = _buffer[0 : _length[0]]
         return protected
 
-    def _unprotect(self, function: _Function, packet: bytes, ssrc: bytes) -> bytes | None:
+    def _unprotect(self, function: _Function, packet: bytes, ssrc: int) -> bytes | None:
         length = len(packet)
         if length > MAX_PACKET_LENGTH:
             self._dropped["too_long"] += 1
@@ -231,6 +231,10 @@ class SrtpSession:
         self._unprotected += 1
         unprotected: bytes = _buffer[0 : _length[0]]
         return unprotected
+
+
+def _u32(data: bytes, at: int) -> int:
+    return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
 
 
 def _parameters(profile: int) -> _Profile:

@@ -28,8 +28,10 @@ def _message(data: bytes) -> bytes | str:
 def read_from_agent(data: bytes) -> None:
     """Read what an agent says, which never raises; what is no fault can be said again."""
     gateway, agent = GatewayCodec(lone_call=_CALL), AgentCodec(lone_call=_CALL)
-    gateway.open(_CALL, _Session(), FORMATS["pcm16/24000"], codec_rate=48_000)
-    opened = CallOpened(call_id="x", sample_rate=_RATE, metadata="{}", has_channels=True)
+    gateway.open(_CALL, _Session(), FORMATS["pcm16/24000"])
+    opened = CallOpened(
+        call_id="x", sample_rate=_RATE, codec="opus", clock_rate=48_000, metadata="{}", has_channels=True
+    )
     list(agent.read(gateway.encode(_CALL, opened)))
     for call, said in gateway.read(_message(data)):
         if isinstance(said, Fault | Frame) or call != _CALL:

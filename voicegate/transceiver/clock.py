@@ -61,8 +61,10 @@ class SlotClock(Generic[MemberT]):
         self._next = 0
         """The first slot that has not been handled."""
         self._places: dict[MemberT, _Place] = {}
-        self._wheel: list[dict[MemberT, int]] = [{} for _ in range(_SLOTS)]
-        """For each slot its members, and the first slot that is theirs."""
+        self._wheel: list[dict[MemberT, None]] = [{} for _ in range(_SLOTS)]
+        """For each slot its members."""
+        self._fresh: dict[MemberT, int] = {}
+        """The first slot of those that have joined and not begun."""
         self._wanted: dict[MemberT, int] = {}
         self._wakes: dict[int, dict[MemberT, None]] = {}
         self._wake_slots: list[int] = []
@@ -87,8 +89,9 @@ class SlotClock(Generic[MemberT]):
         earliest = max(self._next, _slot_at(now) + max(1, period // 2))
         first = min(range(earliest, earliest + period), key=lambda slot: self._load(slot, period))
         self._places[member] = _Place(first % period, period, first)
+        self._fresh[member] = first
         for slot in range(first % period, _SLOTS, period):
-            self._wheel[slot][member] = first
+            self._wheel[slot][member] = None
 
     def leave(self, member: MemberT) -> None:
         """Take back a member's slots, if it has any."""
@@ -96,6 +99,7 @@ class SlotClock(Generic[MemberT]):
         if place is not None:
             for slot in range(place.phase, _SLOTS, place.period):
                 del self._wheel[slot][member]
+            self._fresh.pop(member, None)
 
     def wake_at(self, member: MemberT, when: float | None) -> None:
         """Wake a member once, in the first slot that begins at ``when`` or later; None: never mind."""
@@ -158,7 +162,11 @@ class SlotClock(Generic[MemberT]):
         return max(len(self._wheel[other % _SLOTS]) for other in range(slot, slot + _SLOTS, period))
 
     def _take_slot(self, slot: int) -> None:
-        due = [member for member, first in self._wheel[slot % _SLOTS].items() if first <= slot]
+        due = list(self._wheel[slot % _SLOTS])
+        if self._fresh:
+            due = [member for member in due if self._fresh.get(member, slot) <= slot]
+            for member in due:
+                self._fresh.pop(member, None)
         if due:
             self._due_frames.append(Frames(slot * SLOT_SECONDS, 0, due))
 

@@ -10,6 +10,7 @@ This is for a process that is ours: `open_collector` changes the whole interpret
 """
 
 import gc
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,14 +23,15 @@ from voicegate.observability import Histogram
 
 __all__ = ["Collector", "open_collector"]
 
+_PAUSE_SECONDS: Final = 0.0005
+"""What a collection is to take, and up to twice that when there is no gap: it comes so often."""
+
+_INTERVALS: Final = (0.005, 5.0)
+"""Seconds from one to the next: a slot, and as many when next to nothing is made."""
+
 _YOUNG: Final = 2000
-"""Objects made, more than gone, before a collection is worth its cost: some tenths of a millisecond."""
-
-_ROOM_SECONDS: Final = 0.002
-"""Time that must be left before the next slot."""
-
-_URGENT: Final = 50_000
-"""Objects after which a collection waits for no gap any more: some five milliseconds."""
+"""Objects made, more than gone, after which it is time whatever the last collection took. While as many go as
+are made, the number says nothing of how many there are: so the time counts, too."""
 
 _MAX_ASIDE_IDLE: Final = 100_000
 _MAX_ASIDE: Final = 2_000_000
@@ -49,7 +51,12 @@ class Collector:
         self.collected: Counter[str] = Counter()
         """Objects that were garbage, by kind of collection."""
         self._aside = 0
+        self._blocks = 0
+        """Pieces of memory in use when all objects were last looked at."""
         self._began = 0.0
+        self._pause = 0.0
+        self._collected_at = 0.0
+        self._interval = _INTERVALS[1]
 
     def collect(self, *, until: float, is_idle: bool) -> None:
         """Collect what is worth it. To be called between slots.
@@ -58,21 +65,30 @@ class Collector:
             until: When the next slot begins, on Trio's clock.
             is_idle: Whether there is no call at all.
         """
-        made = gc.get_count()[0]
-        if made < _YOUNG or (made < _URGENT and until - trio.current_time() < _ROOM_SECONDS):
+        now = trio.current_time()
+        since, made = now - self._collected_at, gc.get_count()[0]
+        due = max(since / self._interval, made / _YOUNG)
+        if due < 1 or (due < 2 and until - now < 2 * _PAUSE_SECONDS):
             return
+        self._collected_at = now
         self._aside += max(0, made - gc.collect(1))
+        shortest, longest = _INTERVALS
+        wanted = min(since * _PAUSE_SECONDS / max(self._pause, 1e-6), 2 * self._interval)
+        self._interval = min(max(wanted, shortest), longest)
         # What is young is looked at once: the oldest generation stays empty.
         gc.freeze()
         if self._aside > (_MAX_ASIDE_IDLE if is_idle else _MAX_ASIDE):
-            self.collect_all()
+            self._aside = 0
+            # Most of what was set aside has gone by itself: what is left shows in the memory that is used.
+            if is_idle or sys.getallocatedblocks() - self._blocks > _MAX_ASIDE:
+                self.collect_all()
 
     def collect_all(self) -> None:
         """Look at all objects there are."""
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self._aside = 0
+        self._blocks = sys.getallocatedblocks()
 
     def note(self, phase: str, info: dict[str, int]) -> None:
         """Measure a collection; what `gc.callbacks` calls."""
@@ -80,7 +96,8 @@ class Collector:
             self._began = time.perf_counter()
             return
         kind = "full" if info["generation"] == 2 else "young"
-        self.pauses[kind].observe((time.perf_counter() - self._began) * 1000)
+        self._pause = time.perf_counter() - self._began
+        self.pauses[kind].observe(self._pause * 1000)
         self.collected[kind] += info["collected"]
 
 

@@ -37,6 +37,9 @@ _log = structlog.get_logger()
 TURNS_KEPT: Final = 32
 """Latencies of the last turns, for whoever looks at the call."""
 
+_QUIET_LEVEL: Final = 60
+"""In -dBov: from here on a packet may be left out unnoticed."""
+
 _EVENT_LIMIT: Final = 64
 """Events until they are polled; some per frame at most come up."""
 
@@ -70,12 +73,15 @@ class MediaControl:
         expect: Callable[[str | None], None] | None = None,
         transfer: Callable[[Agent | str], None] | None = None,
     ) -> None:
+        self._is_muted = self._is_draining = self._has_events = False
+        self._ear: Ear | None = None
+        self._listener: AudioListener | None = None
+        self._downlink = downlink
+        self._waiting: _Waiting | None = None
         self.turns: Final[deque[TurnAnswered]] = deque(maxlen=TURNS_KEPT)
         """How quickly the agent answered lately."""
         self.is_hanging_up = False
         """Whether the call ends by itself, at the latest when all has been played."""
-        self._is_draining = False
-        self._downlink = downlink
         self._uplink = uplink
         self._codec = codec
         self._clock = clock
@@ -84,11 +90,8 @@ class MediaControl:
         self._expect = expect
         self._announced: str | None = None
         self._transfer = transfer
-        self._listener: AudioListener | None = None
-        self._ear: Ear | None = None
-        self._barges_in = self._is_muted = False
+        self._barges_in = False
         self._hearing: Hearing | None = None
-        self._waiting: _Waiting | None = None
         self._events: deque[CallEvent] = deque(maxlen=_EVENT_LIMIT)
 
     # The media's side
@@ -111,17 +114,21 @@ class MediaControl:
         if self._ear is not None and self._ear.turns.is_in_turn:
             self._notice_silence(self._ear, self._clock())
         while (mark := downlink.poll_mark()) is not None:
-            self._events.append(mark)
+            self._emit(mark)
         if self._waiting is not None and downlink.answered_at is not None:
             self._note_answer(self._waiting, downlink.answered_at)
         if self._is_draining and downlink.playout.is_idle:
             self._finish()
-        return bool(self._events) or downlink.watch is not None
+        return self._has_events or downlink.watch is not None
 
     def poll_event(self) -> CallEvent | None:
         """Return the next event for the agent."""
         self.look()
-        return self._events.popleft() if self._events else None
+        if not self._has_events:
+            return None
+        event = self._events.popleft()
+        self._has_events = bool(self._events)
+        return event
 
     # The session's side
 
@@ -154,7 +161,7 @@ class MediaControl:
     def commit(self) -> None:
         """Emit `TurnEnded` now, wherever the user is in a sentence."""
         ear = self._ear
-        self._events.append(TurnEnded(0 if ear is None else ear.position_ms))
+        self._emit(TurnEnded(0 if ear is None else ear.position_ms))
         self.forget_input()
 
     def forget_input(self) -> None:
@@ -180,6 +187,16 @@ class MediaControl:
     def sample_rate(self) -> int:
         """Samples per second of the PCM, both ways."""
         return self._codec.sample_rate
+
+    @property
+    def codec(self) -> str:
+        """What the packets are, both ways."""
+        return self._codec.name.lower()
+
+    @property
+    def clock_rate(self) -> int:
+        """Ticks per second of its RTP clock."""
+        return self._codec.clock_rate
 
     def use_rate(self, sample_rate: int) -> None:
         """Resample both ways.
@@ -293,6 +310,10 @@ class MediaControl:
 
     # Internals
 
+    def _emit(self, event: CallEvent) -> None:
+        self._events.append(event)
+        self._has_events = True
+
     def _open_ear(self, hearing: Hearing, *, is_deaf: bool = False) -> None:
         previous = self._ear
         self._ear = Ear(self._codec, hearing, is_deaf=is_deaf)
@@ -319,7 +340,7 @@ class MediaControl:
 
     def _follow_turns(self, ear: Ear, now: float) -> None:
         while (event := ear.turns.poll_event()) is not None:
-            self._events.append(event)
+            self._emit(event)
             self._time_turn(event, ear.position_ms, now)
             if isinstance(event, SpeechStarted) and self._barges_in:
                 self._barge_in(now)
@@ -328,7 +349,7 @@ class MediaControl:
         state = self._downlink.output_state(now=now)
         interruption = self._downlink.clear(now=now)
         if state.queued_ms:
-            self._events.append(Interrupted(interruption, state.response_id))
+            self._emit(Interrupted(interruption, state.response_id))
 
     def _time_turn(self, event: TurnEvent, position_ms: int, now: float) -> None:
         """Note when the user's speech ended; what the agent says next is the answer."""
@@ -356,7 +377,7 @@ class MediaControl:
                 round((answered_at - waiting.since) * 1000),
             )
             self.turns.append(answer)
-            self._events.append(answer)
+            self._emit(answer)
             self._waiting = None
 
     def _finish(self) -> None:
@@ -378,11 +399,13 @@ class _LoopBack:
     is_encoded: Final = True
 
     def __init__(self, downlink: Downlink) -> None:
-        self._push = downlink.push_live
+        self._downlink: Final = downlink
 
     def hear(self, frame: AudioFrame | EncodedFrame) -> None:
         if isinstance(frame, EncodedFrame):
-            self._push(frame.payload, frame.ticks)
+            level = frame.level
+            is_quiet = level is not None and level >= _QUIET_LEVEL
+            self._downlink.push_live(frame.payload, frame.ticks, is_quiet=is_quiet)
 
 
 def _silenced(frame: AudioFrame | EncodedFrame) -> AudioFrame | EncodedFrame:

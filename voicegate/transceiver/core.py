@@ -126,6 +126,11 @@ class CallCore:
         uplink: Literal["fast", "accurate"] = "fast",
     ) -> None:
         self.state = State.AWAITING_CHECK
+        self.path: Path | None = None
+        """Where media goes now: what ICE has selected."""
+        self._heard_at: float | None = None
+        """When an authentic packet came on `path`, if ICE has not been told."""
+        self._datagrams_in = self._datagrams_out = 0
         self.media: Final = Media(
             negotiated.audio,
             ssrc=ssrc,
@@ -158,14 +163,9 @@ class CallCore:
         self._held: list[tuple[bytes, Path]] = []
         self._reached: dict[Phase, float] = {}
         self._watchdog: tuple[float, EndCause] | None = (now + CHECK_SECONDS, EndCause.NO_STUN)
-        self.path: Path | None = None
-        """Where media goes now: what ICE has selected."""
-        self._heard_at: float | None = None
-        """When an authentic packet came on `path`, if ICE has not been told."""
         self._transmits: deque[Transmit] = deque()
         self._events: deque[Event] = deque()
         self._drops: Counter[str] = Counter()
-        self._datagrams_in = self._datagrams_out = 0
 
     # Input
 
@@ -205,8 +205,7 @@ class CallCore:
         media = self.media
         if media.handle_rtp(data, now=now):
             self._heard_at = now
-        if media.transmits or media.is_typed_on:
-            media.is_typed_on = False
+        if media.has_more:
             self.flush(now=now)
             return True
         return False
@@ -260,6 +259,7 @@ class CallCore:
                 self._drops["no_path"] += 1
         while (press := self.media.poll_press()) is not None:
             self._events.append(KeyPressed(*press))
+        self.media.has_more = False
         if self.channels is not None:
             self._follow_channels(self.channels, now)
         while path is not None and (datagram := self._dtls.poll_transmit()) is not None:

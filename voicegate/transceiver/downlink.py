@@ -49,29 +49,29 @@ class Downlink:
     """
 
     def __init__(self, audio: AudioParameters, codec: Codec) -> None:
-        self.slot_ticks: Final = audio.clock_rate * audio.frame_ms // 1000
-        """Length of a slot on the media clock."""
-        self.slot_seconds: Final = audio.frame_ms / 1000
+        self._audio = audio
+        self._codec = codec
         self.is_slot_over = True
         """Whether the present slot is full; else `next_payload` has more for it: short packets."""
-        self.answered_at: float | None = None
-        """When speech first left, since somebody who wanted to know it made this None."""
-        self.watch: OutputWatch | None = None
-        """Tells a session what the client hears, if there is one."""
-        self._audio = audio
         self._is_sending = audio.is_sending
-        self._codec = codec
-        self._has_dtx = audio.fmtp.get("usedtx") == "1"
-        self.playout = self._open_playout()
-        self.live: Final = LiveQueue(clock_rate=audio.clock_rate)
-        self._heard = HeardSpeech()
-        self._quiet_frame = bytes(SAMPLE_BYTES * codec.sample_rate * audio.frame_ms // 1000)
+        self._is_silent = True
+        self.slot_ticks: Final = audio.clock_rate * audio.frame_ms // 1000
+        """Length of a slot on the media clock."""
         self._room = 0
         """Ticks of the present slot not filled yet; below zero, a long packet reaches into later ones."""
-        self._is_silent = True
+        self.live: Final = LiveQueue(clock_rate=audio.clock_rate)
+        self.playout = self._open_playout()
+        self._sounding: Speech | None = None
+        self.watch: OutputWatch | None = None
+        """Tells a session what the client hears, if there is one."""
+        self.answered_at: float | None = None
+        """When speech first left, since somebody who wanted to know it made this None."""
+        self.slot_seconds: Final = audio.frame_ms / 1000
+        self._has_dtx = audio.fmtp.get("usedtx") == "1"
+        self._heard = HeardSpeech()
+        self._quiet_frame = bytes(SAMPLE_BYTES * codec.sample_rate * audio.frame_ms // 1000)
         self._trailing_frames = 0
         self._has_encoded = False
-        self._sounding: Speech | None = None
         self._unheard_ms = 0
         self._unheard_marks: deque[PlayedMark] = deque(maxlen=_MARKS_KEPT)
 
@@ -114,10 +114,10 @@ class Downlink:
         else:
             self._unheard_ms += ticks * 1000 // self._audio.clock_rate
 
-    def push_live(self, payload: bytes, ticks: int) -> None:
+    def push_live(self, payload: bytes, ticks: int, *, is_quiet: bool = False) -> None:
         """Pass a packet through; an empty one stands for a loss."""
         if self._is_sending:
-            self.live.push(payload, ticks)
+            self.live.push(payload, ticks, is_quiet=is_quiet)
 
     def mark(self, name: str) -> None:
         """Have `poll_mark` tell when all that was pushed before has been played."""
@@ -223,7 +223,10 @@ class Downlink:
 
     def poll_mark(self) -> MarkPlayed | None:
         """Return the next mark that has been reached."""
-        mark = self._unheard_marks.popleft() if self._unheard_marks else self.playout.poll_mark()
+        if self._is_sending:
+            mark = self.playout.poll_mark()
+        else:
+            mark = self._unheard_marks.popleft() if self._unheard_marks else None
         return MarkPlayed(mark.name, self._milliseconds(mark.played_samples)) if mark is not None else None
 
     def output_state(self, *, now: float) -> OutputState:

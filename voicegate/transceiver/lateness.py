@@ -1,7 +1,7 @@
 """How far behind schedule frames leave: counts by bucket, cheap enough for every frame of every call."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 __all__ = ["BOUNDS_MS", "Lateness"]
@@ -15,20 +15,29 @@ _BOUNDS: Final = tuple(bound / 1000 for bound in BOUNDS_MS)
 class Lateness:
     """A histogram of one call's frames, or of all."""
 
-    __slots__ = ("counts", "longest", "total")
+    __slots__ = ("_bucket", "_counts", "_run", "longest", "total")
 
     def __init__(self) -> None:
-        self.counts: Final = [0] * (len(_BOUNDS) + 1)
-        """Frames by bucket."""
         self.longest = 0.0
         """Seconds."""
         self.total = 0.0
         """Seconds of all frames together."""
+        self._bucket = self._run = 0
+        """The last bucket, and how many frames in a row were in it: they are not in `_counts` yet."""
+        self._counts = [0] * (len(_BOUNDS) + 1)
 
     def reset(self) -> None:
         """Forget all, as when what came before was set-up."""
-        self.counts[:] = [0] * len(self.counts)
+        self._counts = [0] * len(self._counts)
+        self._run = 0
         self.longest = self.total = 0.0
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Frames by bucket."""
+        self._counts[self._bucket] += self._run
+        self._run = 0
+        return self._counts
 
     @staticmethod
     def bucket(seconds: float) -> int:
@@ -37,16 +46,20 @@ class Lateness:
 
     def note(self, seconds: float, bucket: int, *, frames: int = 1) -> None:
         """Count frames that left so late."""
-        self.counts[bucket] += frames
+        if bucket != self._bucket:
+            self._counts[self._bucket] += self._run
+            self._bucket, self._run = bucket, 0
+        self._run += frames
         self.total += seconds * frames
         if frames and seconds > self.longest:
             self.longest = seconds
 
     def quantile_ms(self, part: float) -> float:
         """Return the bound that so many of the frames (0 to 1) did not exceed, in milliseconds."""
-        wanted = part * sum(self.counts)
+        counts = self.counts
+        wanted = part * sum(counts)
         seen = 0
-        for bound, count in zip(BOUNDS_MS, self.counts, strict=False):
+        for bound, count in zip(BOUNDS_MS, counts, strict=False):
             seen += count
             if seen >= wanted:
                 return min(bound, self.longest * 1000)

@@ -72,21 +72,23 @@ class Media:
         ntp_at_zero: float,
         uplink: Literal["fast", "accurate"] = "fast",
     ) -> None:
-        self.codec: Final = open_codec(audio.codec, fmtp=audio.fmtp)
-        self.uplink: Final = Uplink(audio, self.codec, mode=uplink)
-        self.downlink: Final = Downlink(audio, self.codec)
-        self.drops: Counter[str] = Counter()
-        """Packets that went no further, by reason; SRTP and the uplink count their own."""
-        self.packets_in = 0
-        self.packets_out = 0
-        self.slots_missed = 0
-        """Frames that did not leave because the process was stalled for their whole slot."""
+        codec = open_codec(audio.codec, fmtp=audio.fmtp)
+        self.has_more = False
+        """Whether anything but audio has come up since this was last set to False: `poll_transmit`,
+        `poll_press` and `poll_timeout` may have something new."""
         self.has_feedback: Final = audio.has_transport_cc
         """Whether each packet may bring `poll_timeout` forward."""
-        self.first_in_at: float | None = None
-        self.first_out_at: float | None = None
-        self._is_sending = audio.is_sending
-        self._payload_types = frozenset({audio.payload_type, audio.red} - {None})
+        self._payload_type: Final = audio.payload_type
+        self._red: Final = -1 if audio.red is None else audio.red
+        self.uplink: Final = Uplink(audio, codec, mode=uplink)
+        self.downlink: Final = Downlink(audio, codec)
+        self._srtp: SrtpSession | None = None
+        self.packets_in = 0
+        self.packets_out = 0
+        self.frame_seconds: float | None = None
+        """How long the frames are that `next_packets` is to be asked for; None while nothing is sent."""
+        self._resends = Resends() if audio.has_nack else None
+        self._redundancy: RedEncoder | None = None
         self._sender = RtpSender.begin(
             ssrc=ssrc, payload_type=audio.payload_type, clock_rate=audio.clock_rate, random=random
         )
@@ -99,22 +101,21 @@ class Media:
             has_reduced_size=audio.has_rtcp_reduced_size,
         )
         self._extensions = ExtensionReader(audio.extensions)
+        self.first_in_at: float | None = None
+        self.first_out_at: float | None = None
+        self.codec: Final = codec
+        self.drops: Counter[str] = Counter()
+        """Packets that went no further, by reason; SRTP and the uplink count their own."""
+        self.slots_missed = 0
+        """Frames that did not leave because the process was stalled for their whole slot."""
+        self._is_sending = audio.is_sending
         self._keys = KeyPresses(dict(audio.telephone_events))
-        self.is_typed_on = False
-        """Whether a packet told of a key since this was last set to False: `poll_press` and `poll_timeout`
-        may have something new."""
-        self._resends = Resends() if audio.has_nack else None
         self._audio = audio
-        self._redundancy: RedEncoder | None = None
         self._adaptation: Adaptation | None = None
         if audio.opus is not None:
             self._adaptation = Adaptation(audio.opus, has_red=audio.red is not None)
             self._adapt(self._adaptation.settings)
-        self._srtp: SrtpSession | None = None
-        self.frame_seconds: float | None = None
-        """How long the frames are that `next_packets` is to be asked for; None while nothing is sent."""
-        self.transmits: Final[deque[bytes]] = deque()
-        """What `poll_transmit` returns."""
+        self._transmits: deque[bytes] = deque()
 
     # Input
 
@@ -123,7 +124,7 @@ class Media:
         self._srtp = srtp
         if self._is_sending:
             self.frame_seconds = self.downlink.slot_seconds
-        self.transmits.extend(self.next_packets(missed=0, now=now))
+        self._transmits.extend(self.next_packets(missed=0, now=now))
 
     def handle_rtp(self, data: bytes, *, now: float) -> bool:
         """Take a protected RTP packet; return whether it is authentic."""
@@ -142,7 +143,7 @@ class Media:
             self._extensions.read(packet) if packet.extensions else _NO_EXTENSIONS
         )
         self._rtp.handle_packet(packet, transport_sequence=transport_sequence, now=now)
-        if packet.payload_type not in self._payload_types:
+        if packet.payload_type != self._payload_type and packet.payload_type != self._red:
             self._handle_other(packet, now)
             return True
         self.packets_in += 1
@@ -167,7 +168,7 @@ class Media:
                 case ReportReceived():
                     self._take_report(event, now)
                 case RetransmissionRequested(sequence_numbers=numbers) if self._resends is not None:
-                    self.transmits.extend(self._resends.take(numbers))
+                    self._transmits.extend(self._resends.take(numbers))
                 case _:
                     pass  # A source's goodbye may be followed by another source: DTLS and consent end calls.
         return True
@@ -216,7 +217,7 @@ class Media:
 
     def poll_transmit(self) -> bytes | None:
         """Return the next protected packet."""
-        return self.transmits.popleft() if self.transmits else None
+        return self._transmits.popleft() if self._transmits else None
 
     def poll_audio(self) -> AudioFrame | EncodedFrame | None:
         """Return the client's voice, as the uplink has it next."""
@@ -265,7 +266,7 @@ class Media:
             return
         self._keys.handle_packet(packet, now=now)
         self.uplink.handle_packet(packet._replace(payload=b""), now=now)
-        self.is_typed_on = True
+        self.has_more = True
 
     def _ask(self, now: float) -> None:
         """Ask the client for what the uplink misses."""
@@ -313,4 +314,5 @@ class Media:
     def _pump_reports(self) -> None:
         while (compound := self._rtp.poll_transmit()) is not None:
             if self._srtp is not None:
-                self.transmits.append(self._srtp.protect_rtcp(compound))
+                self._transmits.append(self._srtp.protect_rtcp(compound))
+                self.has_more = True

@@ -138,6 +138,8 @@ class ActiveCall:
         )
         self._share_channels()
         self._call = self._open_call()
+        self._dropped_before = 0
+        """Frames that agents before this one were too slow to take."""
         self._reached = trio.Event()
         self._scope = trio.CancelScope()
         self._stay_scope = trio.CancelScope()
@@ -200,6 +202,7 @@ class ActiveCall:
             self._agent, self._next_agent = self._next_agent, None
             self.control.resume()
             await self._call.audio_out.drain()
+            self._dropped_before = self.audio_in_dropped
             self._call.close()
             self.conversation.release_agent(now=trio.current_time())
             self._call = self._open_call()
@@ -268,7 +271,7 @@ class ActiveCall:
         self.control.set_listener(None)
         _log.info("call ended", cause=self.cause and self.cause.value, detail=self.detail, **self._phases())
 
-    # The core's input: its faults, which would be ours, end this call and no other
+    # The core's input and output: a fault in here, which would be ours, ends this call and no other
 
     def handle_datagram(self, data: bytes, *, path: Path, now: float) -> None:
         """Feed the core a datagram."""
@@ -281,9 +284,9 @@ class ActiveCall:
         """Feed the core the time."""
         try:
             self.core.handle_timeout(now=now)
+            self.conversation.handle_timeout(now=now)
         except Exception as fault:
             self.contain(fault)
-        self.conversation.handle_timeout(now=now)
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is wanted."""
@@ -294,8 +297,8 @@ class ActiveCall:
         self._exchange.touch(self)
 
     def contain(self, fault: Exception) -> None:
-        """End the call for a fault of its core or its feed."""
-        _log.exception("call core failed", call=self.id)
+        """End the call for a fault of ours in the media loop."""
+        _log.exception("call failed in the media loop", call=self.id)
         self.core.state = State.CLOSED
         self.end(EndCause.INTERNAL_ERROR, repr(fault))
 
@@ -304,13 +307,23 @@ class ActiveCall:
     def drain(self, *, now: float) -> None:
         """Move all that the core has to say to where it belongs."""
         self._is_draining = True
-        self._drain_transmits()
-        while (frame := self.core.poll_audio()) is not None:
-            self.control.handle_frame(frame, now=now)
-        self.follow()
-        self._drain_events(now)
-        self._drain_transmits()
+        try:
+            self._drain_transmits()
+            while (frame := self.core.poll_audio()) is not None:
+                self.control.handle_frame(frame, now=now)
+            self._follow()
+            self._drain_events(now)
+            self._drain_transmits()
+        except Exception as fault:
+            self.contain(fault)
         self._is_draining = False
+
+    def follow(self) -> None:
+        """Hand on what the media have to tell."""
+        try:
+            self._follow()
+        except Exception as fault:
+            self.contain(fault)
 
     def _drain_transmits(self) -> None:
         while (transmit := self.core.poll_transmit()) is not None:
@@ -367,8 +380,7 @@ class ActiveCall:
         """Let the agent know."""
         self._call.push_event(notice)
 
-    def follow(self) -> None:
-        """Hand on what the media have to tell."""
+    def _follow(self) -> None:
         while (event := self.control.poll_event()) is not None:
             if isinstance(event, TurnAnswered):
                 self._exchange.note_answer(event)
@@ -391,6 +403,11 @@ class ActiveCall:
     def is_connected(self) -> bool:
         """Whether media can flow."""
         return self.core.state is State.CONNECTED
+
+    @property
+    def audio_in_dropped(self) -> int:
+        """Frames that agents were too slow to take."""
+        return self._dropped_before + self._call.audio_in_dropped
 
     def phase_ms(self, phase: Phase) -> float | None:
         """Return the milliseconds from the offer to a milestone, None when it was not reached."""
@@ -432,7 +449,7 @@ class ActiveCall:
             "turns": [attrs.asdict(turn) for turn in self.control.turns],
             "labels": dict(self._terms.labels),
             "conversation": self.conversation.describe(),
-            "counters": {**statistics, "audio_in_dropped": self._call.audio_in_dropped},
+            "counters": {**statistics, "audio_in_dropped": self.audio_in_dropped},
         }
 
 

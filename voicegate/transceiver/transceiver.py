@@ -483,4 +483,5 @@ def _find_no_agent(name: str) -> Agent:
 def _count(call: ActiveCall, totals: Counter[str], drops: Counter[str]) -> None:
     statistics = call.core.statistics()
     totals.update({key: value for key, value in statistics._asdict().items() if key != "drops"})
+    totals["audio_in_dropped"] += call.audio_in_dropped
     drops.update(statistics.drops)

@@ -89,21 +89,24 @@ class Uplink:
     ) -> None:
         self.wants: Wants = "pcm"
         """What comes out: decoded frames of 20 ms, packets as they are, or nothing but statistics."""
-        self._tick_seconds = 1 / codec.clock_rate
-        self._has_nack = audio.has_nack
-        self._is_fast = mode == "fast"
         self._buffer = ReceiveBuffer(codec, payload_type=audio.payload_type, red=audio.red)
         self._delay = DelayEstimate()
+        self._tick_seconds = 1 / codec.clock_rate
+        self._frame: AudioFrame | EncodedFrame | None = None
+        """What comes out next."""
+        self._later: deque[AudioFrame | EncodedFrame] | None = None
+        """What comes out after it, if there is anything."""
+        self._timeout: float | None = None
+        self._to_ask: tuple[int, ...] = ()
+        self._is_fast = mode == "fast"
+        self._has_nack = audio.has_nack
         self._missing = MissingPackets()
         self._renderer = Renderer(codec)
-        self._frames: deque[AudioFrame | EncodedFrame] = deque()
-        self._to_ask: tuple[int, ...] = ()
         self._round_trip = _ROUND_TRIP_SECONDS
         self._restarts = 0
         self._lost_ticks = 0
         self._nack_recovered = 0
         self._losing_until = -inf
-        self._timeout: float | None = None
         self._pacer = None if mode == "fast" else Pacer(self._buffer, self._delay, self._renderer)
 
     def handle_packet(
@@ -115,8 +118,7 @@ class Uplink:
             position = buffer.position - ticks
             self._delay.measure(now - position * self._tick_seconds, now=now)
             if self.wants == "encoded":
-                frame = _new(EncodedFrame, (packet.payload, ticks, packet.timestamp, level, is_voice))
-                self._frames.append(frame)
+                self._queue(_new(EncodedFrame, (packet.payload, ticks, packet.timestamp, level, is_voice)))
             elif self.wants == "pcm":
                 self._hear(Received(packet.payload, ticks, packet.timestamp, position, level, is_voice))
             return
@@ -148,7 +150,14 @@ class Uplink:
 
     def poll_frame(self) -> AudioFrame | EncodedFrame | None:
         """Return what the agent hears next."""
-        return self._frames.popleft() if self._frames else None
+        frame, later = self._frame, self._later
+        if later is None:
+            self._frame = None
+        else:
+            self._frame = later.popleft()
+            if not later:
+                self._later = None
+        return frame
 
     def poll_missing(self) -> tuple[int, ...]:
         """Return the sequence numbers to ask for again now (RFC 4585 §6.2.1)."""
@@ -187,6 +196,14 @@ class Uplink:
         return {"codec": self._renderer.refused, **counts} if self._renderer.refused else counts
 
     # Internals
+
+    def _queue(self, frame: AudioFrame | EncodedFrame) -> None:
+        if self._frame is None:
+            self._frame = frame
+        elif self._later is None:
+            self._later = deque((frame,))
+        else:
+            self._later.append(frame)
 
     def _note_arrival(self, packet: RtpPacket, reason: DropReason | None, now: float) -> None:
         """Learn from a packet how long the way is; one that was asked for was not on its way all the time."""
@@ -256,7 +273,7 @@ class Uplink:
             if isinstance(item, Lost):
                 self._lost_ticks += item.ticks
             if self.wants == "encoded":
-                self._frames.append(_encoded(item))
+                self._queue(_encoded(item))
             return
         renderer = self._renderer
         renderer.follow_rate()
@@ -276,7 +293,7 @@ class Uplink:
         renderer = self._renderer
         pcm, position, made_up = cut
         rate = renderer.sample_rate
-        self._frames.append(
+        self._queue(
             AudioFrame(
                 pcm, rate, position, made_up > 0, made_up * 1000 // rate, renderer.level, renderer.is_voice
             )

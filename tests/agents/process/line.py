@@ -34,7 +34,8 @@ class FakeMedia:
     """A `CallControl` that notes what it is told, and plays when it is told to."""
 
     def __init__(self) -> None:
-        self.sample_rate = RATE
+        self.sample_rate = self.clock_rate = RATE
+        self.codec = "opus"
         self.listener: AudioListener | None = None
         self.told: list[object] = []
         self.queue = bytearray()
@@ -129,13 +130,15 @@ class FakeLink:
         self.outbox = Outbox(audio_limit=100_000, control_limit=0)
         self.posted: list[object] = []
         self.spoken: list[object] = []
+        self.is_full = False
 
     def post(self, _call: int, message: object) -> None:
         self.posted.append(message)
 
     def post_audio(self, _call: int, message: object, *, is_kept: bool = False) -> bool:
-        self.spoken.append(message)
-        return True
+        if not self.is_full:
+            self.spoken.append(message)
+        return not self.is_full
 
     async def wait_room(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -116,6 +116,7 @@ class PacketEar:
 
 
 async def echo_packets(call: Call) -> None:
+    assert (call.codec, call.clock_rate) in {("opus", 48_000), ("pcmu", 8000)}
     call.listen(PacketEar(call))
     await trio.sleep_forever()
 

@@ -44,9 +44,11 @@ class Ear:
 class Line:
     """A remote control, and the other end of it, which plays as told."""
 
-    def __init__(self, sample_rate: int = RATE) -> None:
+    def __init__(self, sample_rate: int = RATE, *, clock_rate: int = 48_000) -> None:
         self.link = FakeLink()
-        self.control = RemoteControl(1, cast("Link", self.link), sample_rate=sample_rate)
+        self.control = RemoteControl(
+            1, cast("Link", self.link), sample_rate=sample_rate, codec="opus", clock_rate=clock_rate
+        )
 
     def report(self, *, clears: int = 0, queued_ms: int = 0, heard_ms: int = 0, seconds: float) -> None:
         """Tell that so much has arrived."""
@@ -159,8 +161,8 @@ def test_heard_counts_from_the_start_of_the_present_speech(line: Line) -> None:
 
 
 def test_packets_are_counted_on_the_clock_of_their_codec() -> None:
-    for rate, ticks in (48_000, 960), (8000, 160), (16_000, 160):
-        line = Line(rate)
+    for rate, ticks in (48_000, 960), (24_000, 960), (8000, 160), (16_000, 160):
+        line = Line(rate, clock_rate=50 * ticks)
         line.control.push_packet(b"opus", ticks, response_id="r")
         assert line.link.spoken == [SpeechPushed(0, ticks, "r", b"opus")]
         assert queued_ms(line) == 20

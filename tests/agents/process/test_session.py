@@ -248,6 +248,21 @@ async def test_speech_that_crosses_with_an_interruption_is_dropped(nursery: trio
     nursery.cancel_scope.cancel()
 
 
+async def test_frames_that_the_process_is_too_far_behind_for_are_counted_with_the_call(
+    nursery: trio.Nursery,
+) -> None:
+    line, link = Line(), FakeLink()
+    nursery.start_soon(Session(1, line.call, cast("Link", link)).run)
+    await ready(line)
+    line.media.hear(frame(1))
+    link.is_full = True
+    line.media.hear(frame(2))
+    line.media.hear(frame(3))
+    assert link.spoken == [frame(1)]
+    assert line.call.audio_in_dropped == 2
+    nursery.cancel_scope.cancel()
+
+
 async def test_reports_count_from_the_last_clear(nursery: trio.Nursery) -> None:
     line, link = Line(), FakeLink()
     session = Session(1, line.call, cast("Link", link))

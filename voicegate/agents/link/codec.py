@@ -162,9 +162,6 @@ _KINDS: Final[Mapping[type, Kind]] = {
     owner: _BY_HAND.get(owner) or kind_of(owner) for owner in {*_TO_AGENT.values(), *_FROM_AGENT.values()}
 }
 
-_CODECS: Final = {48_000: "opus", 16_000: "g722", 8000: "g711"}
-"""The call's own codec, by its rate."""
-
 _RATES: Final = {int(kind): rate for rate, kind in PCM_KINDS.items()}
 _PCM: Final = {rate: int(kind) for rate, kind in PCM_KINDS.items()}
 
@@ -245,7 +242,6 @@ class _Heard(NamedTuple):
 
     session: _Rated
     format: AudioFormat
-    codec: str
 
 
 class GatewayCodec:
@@ -259,9 +255,9 @@ class GatewayCodec:
         self._events = _Vocabulary(_TO_AGENT, _FROM_AGENT, AgentReport, lone_call)
         self._calls: dict[int, _Heard] = {}
 
-    def open(self, call: int, session: _Rated, form: AudioFormat, *, codec_rate: int) -> None:
+    def open(self, call: int, session: _Rated, form: AudioFormat) -> None:
         """Learn of a call, and how its sound is written."""
-        self._calls[call] = _Heard(session, form, _CODECS.get(codec_rate, "other"))
+        self._calls[call] = _Heard(session, form)
 
     def close(self, call: int) -> None:
         """Forget a call."""
@@ -316,7 +312,7 @@ class GatewayCodec:
             {
                 "id": opened.call_id,
                 "format": heard.format.name,
-                "codec": heard.codec,
+                "codec": opened.codec,
                 "metadata": decode_object(opened.metadata),
                 "has_channels": opened.has_channels,
                 "is_restart": opened.is_restart,
@@ -352,8 +348,6 @@ class AgentCodec:
     def __init__(self, *, lone_call: int | None) -> None:
         self._events = _Vocabulary(_FROM_AGENT, _TO_AGENT, AgentNotice, lone_call)
         self._rates: dict[int, int] = {}
-        self.clock_rates: dict[int, int] = {}
-        """Of RTP, by call."""
 
     def encode(self, call: int, message: object) -> bytes | str:
         """Write a message about a call.
@@ -373,7 +367,6 @@ class AgentCodec:
             self._rates[call] = message.sample_rate
         if isinstance(message, AgentReturned | AgentFailed):
             self._rates.pop(call, None)
-            self.clock_rates.pop(call, None)
         return self._events.write(call, message)
 
     def read(self, message: bytes | str) -> Iterator[tuple[int, object]]:
@@ -399,10 +392,11 @@ class AgentCodec:
         if form is None:
             raise WireError(f"format {started.format[:64]!r} is unknown")
         self._rates[call] = form.sample_rate
-        self.clock_rates[call] = 48_000 if started.codec == "opus" else 8000
         return CallOpened(
             call_id=started.id,
             sample_rate=form.sample_rate,
+            codec=started.codec,
+            clock_rate=48_000 if started.codec == "opus" else 8000,  # RFC 3551 §4.5.2: G.722's, too
             metadata=encode_object(started.metadata),
             has_channels=started.has_channels,
             is_restart=started.is_restart,

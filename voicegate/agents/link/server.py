@@ -186,8 +186,7 @@ class _Session:
         if isinstance(message, Fault):
             _log.warning("gateway_complains", code=message.code, message=message.message, call=number)
         elif isinstance(message, CallOpened):
-            clock_rate = self._codec.clock_rates[number]
-            self._host.open(number, message, self._agent, clock_rate=clock_rate)
+            self._host.open(number, message, self._agent)
         else:
             self._host.handle(number, message)  # A call that its agent has left has gone meanwhile.
 

@@ -113,18 +113,16 @@ class LinkSession:
             return
         if not self._is_connected:
             raise AgentLinkError(f"no agent at {self._url} for {self._options.patience_seconds:g} s")
-        codec_rate = call.sample_rate
-        form = _agree(call, choose_format(self._formats, codec_rate=codec_rate))
+        form = _agree(call, choose_format(self._formats, codec=call.codec, sample_rate=call.sample_rate))
         number = self._last_number = next(self._numbers)
         session = _LinkedSession(
             number,
             call,
             self._link,
-            clock_rate=48_000 if codec_rate == 48_000 else 8000,
             wants_packets=form.kind is FrameKind.PACKET,
             error=AgentLinkError,
         )
-        self._codec.open(number, session, form, codec_rate=codec_rate)
+        self._codec.open(number, session, form)
         try:
             await self._sessions.run(session)
         finally:
@@ -273,7 +271,7 @@ class LinkSession:
 
 def _agree(call: Call, form: AudioFormat) -> AudioFormat:
     """Have a call's PCM as the format wants it; return the format it has."""
-    if form.kind is FrameKind.PACKET or form.sample_rate == call.sample_rate:
+    if form.sample_rate == call.sample_rate:
         return form
     try:
         call.use_rate(form.sample_rate)

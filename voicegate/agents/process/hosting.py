@@ -68,10 +68,10 @@ class CallHost:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def open(self, number: int, opened: CallOpened, agent: Agent, *, clock_rate: int | None = None) -> None:
+    def open(self, number: int, opened: CallOpened, agent: Agent) -> None:
         """Let an agent have a call."""
         try:
-            call = _RemoteCall(number, opened, self._link, clock_rate)
+            call = _RemoteCall(number, opened, self._link)
         except (ValueError, RecursionError) as error:
             self._link.post(number, _failure(ExceptionGroup("in what the client sent", [error])))
         else:
@@ -103,11 +103,13 @@ class CallHost:
 class _RemoteCall:
     """One call, as its agent's end has it."""
 
-    def __init__(self, number: int, opened: CallOpened, link: Sender, clock_rate: int | None) -> None:
+    def __init__(self, number: int, opened: CallOpened, link: Sender) -> None:
         self.number: Final = number
         self._link = link
         self._channels = RemoteChannels(number, link, is_offered=opened.has_channels)
-        self._control = RemoteControl(number, link, sample_rate=opened.sample_rate, clock_rate=clock_rate)
+        self._control = RemoteControl(
+            number, link, sample_rate=opened.sample_rate, codec=opened.codec, clock_rate=opened.clock_rate
+        )
         self._call = Call(
             opened.call_id,
             control=self._control,

@@ -116,6 +116,9 @@ class CallOpened:
 
     call_id: str
     sample_rate: int
+    codec: str
+    clock_rate: int
+    """Of RTP, in that codec."""
     metadata: str
     """JSON, which is the client's and so only read where a fault of it ends but this call."""
     has_channels: bool

@@ -78,16 +78,20 @@ class RemoteControl:
         number: What the link calls the call.
         link: To the media process.
         sample_rate: The codec's, or the one that was agreed on.
-        clock_rate: Of RTP, in the call's codec.
+        codec: The call's.
+        clock_rate: Of RTP, in that codec.
     """
 
-    def __init__(self, number: int, link: Sender, *, sample_rate: int, clock_rate: int | None = None) -> None:
+    def __init__(self, number: int, link: Sender, *, sample_rate: int, codec: str, clock_rate: int) -> None:
         self.is_leaving = False
         """Whether the agent has hung up behind its last words."""
         self._number = number
         self._link = link
         self._rate = sample_rate
-        self._clock_rate = clock_rate or (48_000 if sample_rate == 48_000 else 8000)
+        self.codec: Final = codec
+        """What the packets are, both ways."""
+        self.clock_rate: Final = clock_rate
+        """Ticks per second of its RTP clock."""
         self._listener: AudioListener | None = None
         # Speech: what waits here, what was passed on, and what has become of that
         self._waiting: deque[_Piece] = deque()
@@ -298,7 +302,7 @@ class RemoteControl:
         if not self._ahead and not self._waiting:
             self._speech_start = self._passed_on
             self._state = self._state._replace(heard_ms=0, response_id=speech.response_id)
-        ticks = speech_ticks(speech, sample_rate=self._rate, clock_rate=self._clock_rate)
+        ticks = speech_ticks(speech, sample_rate=self._rate, clock_rate=self.clock_rate)
         self._enqueue(_Piece(ticks, speech, speech.response_id))
         while self._waiting_ticks > CAPACITY_SECONDS * TICKS_PER_SECOND:
             self._waiting_ticks -= self._waiting.popleft().ticks

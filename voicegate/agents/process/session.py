@@ -90,7 +90,6 @@ class Session:
         number: What the link calls it.
         call: Its owner's.
         link: To the process of the agent.
-        clock_rate: Of RTP, in the call's codec.
         wants_packets: Whether the client's voice goes to the agent as it came.
         error: What is raised for a fault of the agent's.
     """
@@ -101,7 +100,6 @@ class Session:
         call: Call,
         link: Sender,
         *,
-        clock_rate: int | None = None,
         wants_packets: bool = False,
         error: "type[AgentProcessError] | None" = None,
     ) -> None:
@@ -112,7 +110,6 @@ class Session:
         self._error_type = error or AgentProcessError
         self._error: AgentProcessError | None = None
         self._wants_packets = wants_packets
-        self._clock_rate = clock_rate or (48_000 if call.sample_rate == 48_000 else 8000)
         # What the agent's end has to know of the output
         self._received = 0
         self._clears = 0
@@ -127,7 +124,6 @@ class Session:
         self._sent: dict[int, int] = {}
         self._acknowledged: dict[int, int] = {}
         self._unread = 0
-        self._dropped = 0
         self._read = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
@@ -146,8 +142,8 @@ class Session:
                 nursery.cancel_scope.cancel()
         finally:
             self.post(CallClosed())
-            if self._dropped:
-                _log.warning("agent process was behind", call=self._call.id, frames_dropped=self._dropped)
+            if dropped := self._call.audio_in_dropped:
+                _log.warning("agent process was behind", call=self._call.id, frames_dropped=dropped)
         if self._error is not None:
             raise self._error
 
@@ -198,6 +194,8 @@ class Session:
             CallOpened(
                 call_id=self._call.id,
                 sample_rate=self._call.sample_rate,
+                codec=self._call.codec,
+                clock_rate=self._call.clock_rate,
                 metadata=json.dumps(dict(self._call.metadata)),
                 has_channels=self._call.has_channels,
                 is_restart=is_restart,
@@ -209,7 +207,7 @@ class Session:
     def hear(self, frame: AudioFrame | EncodedFrame) -> None:
         """Pass a frame on; what the agent's process is too far behind to read is dropped, oldest first."""
         if not self._link.post_audio(self.number, frame):
-            self._dropped += 1
+            self._call.note_dropped()
 
     def report(self) -> bool:
         """Tell how the output and the channels do, if they do; return whether to ask again in a moment."""
@@ -325,7 +323,7 @@ class Session:
         interruptions, ticks, response_id, data = speech
         output = self._call.audio_out
         self._received += speech_ticks(
-            speech, sample_rate=self._call.sample_rate, clock_rate=self._clock_rate
+            speech, sample_rate=self._call.sample_rate, clock_rate=self._call.clock_rate
         )
         if interruptions not in (self._interruptions, UNCOUNTED):
             return  # It crossed with an interruption, which it would have been dropped by.
