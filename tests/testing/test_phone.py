@@ -50,6 +50,7 @@ async def test_a_call_over_tcp_survives_the_relay_worker_that_carried_it() -> No
             while worker in server.relay.pids:
                 await trio.sleep(0.01)
             await hear_back(phone, speech_like(1.0))
+            assert server.relay.statistics().counts["streams_refused"] == 0
 
 
 async def test_a_way_that_the_answer_does_not_name_is_an_error() -> None:

@@ -14,6 +14,7 @@ import trio
 
 from voicegate.sdp import Candidate
 from voicegate.testing.client import ClientCore, ClientState
+from voicegate.wire import PacketKind, classify
 from voicegate.wire.framing import FrameReader, frame
 
 __all__ = ["Phone", "Way", "open_phone"]
@@ -115,12 +116,17 @@ class _DatagramLine:
 
 
 class _StreamLine:
-    """TCP or TLS, with a frame for each datagram; what breaks is connected anew, as by libwebrtc."""
+    """TCP or TLS, with a frame for each datagram.
+
+    What breaks is connected anew. Then nothing but checks goes until something comes back, as by libwebrtc: a
+    relay takes no connection that begins with audio.
+    """
 
     def __init__(self, connect: Callable[[], Awaitable[trio.abc.Stream]]) -> None:
         self._connect = connect
         self.life = trio.CancelScope()
         self._stream: trio.abc.Stream | None = None
+        self._has_only_checks = False
         self._arrived, self._arriving = trio.open_memory_channel[bytes](MAX_ARRIVED)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -141,13 +147,17 @@ class _StreamLine:
         self._stream = stream
         try:
             while data := await stream.receive_some():
+                self._has_only_checks = False
                 for datagram in reader.feed(data):
                     await self._arrived.send(datagram)
         finally:
             self._stream = None
+            self._has_only_checks = True
             await trio.aclose_forcefully(stream)
 
     async def send(self, data: bytes) -> None:
+        if self._has_only_checks and classify(data) is not PacketKind.STUN:
+            return
         if self._stream is not None:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_all(frame(data))
