@@ -216,7 +216,7 @@ async def test_another_clusters_machine_is_none_of_ours(cluster: Cluster) -> Non
     assert b.offers == 0
     assert fault(await a.ask("GET", f"/v1/sessions/{b.own.call_id(0)}")) == (502, "peer_unreachable")
     assert a.fleet.counts.strangers["impostor"] == 2
-    with trio.fail_after(10):
+    with trio.fail_after(120):
         while b.fleet.counts.strangers["untrusted"] != 2:
             await trio.sleep(0.001)
 

@@ -146,7 +146,7 @@ async def open_http(workers: Workers) -> AsyncIterator[httpx2.AsyncClient]:
     # A connection each, so that any worker may get the request.
     limits = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{workers.http.port}", trust_env=False, limits=limits
+        base_url=f"http://127.0.0.1:{workers.http.port}", trust_env=False, timeout=60, limits=limits
     ) as http:
         yield http
 

@@ -36,7 +36,7 @@ class Place:
         self.url = server.url
 
     async def ask(self, method: str, path: str, key: str, **rest: Any) -> httpx2.Response:
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=60) as http:
             return await http.request(method, path, headers=bearer(key), **rest)
 
     async def call(self, key: str, query: str = "") -> httpx2.Response:

@@ -26,6 +26,13 @@ GOING_AWAY = "voicegate.going_away"
 RELAY = RelayLease(udp=(("192.0.2.7", 3478),), tcp=(("192.0.2.7", 443),), region="eu")
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the workers of a machine that stalls."""
+    for name in ("keeper", "supervisor"):
+        monkeypatch.setattr(f"voicegate.worker.{name}.ANSWER_SECONDS", 60.0)
+
+
 class Place:
     """Some workers, and what the directory knows of them."""
 
@@ -53,7 +60,7 @@ class Place:
     async def ask(self, method: str, path: str, **rest: Any) -> httpx2.Response:
         limits = httpx2.Limits(max_keepalive_connections=0)
         url = f"http://{self.workers.http}"
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, limits=limits) as http:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60, limits=limits) as http:
             return await http.request(method, path, **rest)
 
     async def listen(
@@ -127,7 +134,9 @@ async def test_a_drain_reaches_all_workers_and_their_clients_and_is_undone(nurse
             await wait_until(lambda events=events: any(each["type"] == GOING_AWAY for each in events))  # type: ignore[misc]
         assert (await place.ask("GET", "/readyz")).json()["error"]["code"] == "draining"
         assert (await place.ask("GET", "/healthz")).status_code == 200
-        assert (await place.ask("GET", "/v1/drain")).json()["calls"] == 3
+        # They are told of a moment later.
+        while (await place.ask("GET", "/v1/drain")).json()["calls"] != 3:
+            await trio.sleep(0.01)
         assert not (await place.ask("DELETE", "/v1/drain")).json()["is_draining"]
         assert (await place.ask("GET", "/readyz")).status_code == 200
         assert await place.refusal() is None
