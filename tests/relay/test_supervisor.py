@@ -351,7 +351,7 @@ async def test_while_there_is_no_worker_nobody_waits_for_it(monkeypatch: pytest.
         assert b"voicegate_relay_workers 0.0" in metrics.render()
 
 
-@pytest.mark.parametrize(("steady_after", "pauses"), [(30.0, [0.0, 0.01, 0.02]), (0.0, [0.0, 0.0, 0.0])])
+@pytest.mark.parametrize(("steady_after", "pauses"), [(3600.0, [0.0, 0.01, 0.02]), (0.0, [0.0, 0.0, 0.0])])
 async def test_only_deaths_in_a_row_make_a_pause_and_a_longer_one(
     steady_after: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

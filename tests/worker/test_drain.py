@@ -14,6 +14,7 @@ import trio
 import trio_websocket
 
 from tests.harness import make_client
+from tests.worker import patient
 from voicegate.config import Address, Config
 from voicegate.directory import MemoryDirectory, RelayLease, TransceiverLease
 from voicegate.sdp.candidate import host_candidates
@@ -86,7 +87,7 @@ class Place:
 async def open_place(
     *, wrap: Callable[[Any], Any] | None = None, hop: Address | None = None, **given: Any
 ) -> AsyncIterator[Place]:
-    settings = {"http": "127.0.0.1:0", "agent": "echo", "workers": 2, **given}
+    settings = {"http": "127.0.0.1:0", "agent": patient.NAME, "workers": 2, **given}
     directory = MemoryDirectory()
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
