@@ -33,8 +33,14 @@ QUICK: Final = Pace(
     first_pause=0.02,
     last_pause=0.1,
     flows=0.005,
+    answer=5.0,
+    lookup=5.0,
+    farewell=5.0,
 )
-"""A directory that does everything often, so that tests need not wait."""
+"""A directory that does everything often, and waits for a machine that stalls."""
+
+PATIENT: Final = attrs.evolve(QUICK, grace=60.0)
+"""The same, where nothing may be forgotten, however long the machine takes to write it again."""
 
 
 @attrs.frozen

@@ -128,5 +128,5 @@ class Cluster:
 
 @pytest.fixture
 async def cluster(nursery: trio.Nursery) -> AsyncIterator[Cluster]:
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         yield Cluster(nursery, http)

@@ -13,6 +13,7 @@ from tests.fleet.conftest import SECRET, Box, Cluster, Machine
 from tests.harness import make_client
 from tests.signalling.test_websocket import connect
 from tests.signalling.test_whip import CANDIDATES, FRAGMENT, SDP
+from tests.worker import patient
 from voicegate.access import Admission
 from voicegate.config import Address, Config
 from voicegate.directory import MemoryDirectory
@@ -25,6 +26,12 @@ from voicegate.worker import LocalCalls, Workers, make_transceiver, open_port, r
 pytestmark = pytest.mark.slow
 
 CANDIDATE = host_candidates(udp=[("127.0.0.1", 9)])
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls whose clients never come last in this process, too."""
+    monkeypatch.setattr("voicegate.transceiver.core.CHECK_SECONDS", patient.SECONDS)
 
 
 def id_of(location: str) -> str:
@@ -124,7 +131,7 @@ async def run_machine(
     task_status: trio.TaskStatus[Workers] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a machine with two workers."""
-    config = Config(http="127.0.0.1:0", agent="echo", workers=2, max_calls=max_calls, region=region)
+    config = Config(http="127.0.0.1:0", agent=patient.NAME, workers=2, max_calls=max_calls, region=region)
     async with trio.open_nursery() as nursery:
         run = partial(
             run_workers,
@@ -146,7 +153,7 @@ async def open_http(workers: Workers) -> AsyncIterator[httpx2.AsyncClient]:
     # A connection each, so that any worker may get the request.
     limits = httpx2.Limits(max_keepalive_connections=0)
     async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{workers.http.port}", trust_env=False, limits=limits
+        base_url=f"http://127.0.0.1:{workers.http.port}", trust_env=False, timeout=60, limits=limits
     ) as http:
         yield http
 

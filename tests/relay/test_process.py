@@ -146,6 +146,9 @@ async def test_bad_datagrams_are_counted_by_reason_and_unanswered() -> None:
                 for datagram in datagrams:
                     stranger.send(datagram, worker.public[0])
             stranger.send(hop.encode(0, host=stranger.host, port=stranger.port, payload=MEDIA), worker.hop)
+            for reason, datagrams in expected.items():
+                await worker.wait_for(reason, len(datagrams))
+            await worker.wait_for(DropReason.FOREIGN_HOP_SOURCE, 1)
             await trio.testing.wait_all_tasks_blocked(0.05)
             dropped = worker.statistics().dropped
             counts = {reason.value: len(datagrams) for reason, datagrams in expected.items()}
@@ -184,7 +187,7 @@ async def test_a_flood_is_taken_in_turns_and_whole() -> None:
             # More than is taken in one turn, less than the smallest usual kernel buffer holds.
             for _ in range(270):
                 stranger.send(b"\xff", worker.public[0])
-            await trio.testing.wait_all_tasks_blocked(0.05)
+            await worker.wait_for(DropReason.GARBAGE, 270)
             assert worker.statistics().dropped["garbage"] == 270
             sizes = worker.statistics().batch_sizes
             assert sizes.total == 270
@@ -202,17 +205,27 @@ async def test_packets_that_cannot_leave_are_counted() -> None:
                 hop.encode(0, host=here, port=9, payload=MEDIA, is_stream=True),
             ):
                 transceiver.send(datagram, worker.hop)
+            await worker.wait_for(DropReason.NO_SOCKET, 2)
+            await worker.wait_for(DropReason.SEND_REFUSED, 1)
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert worker.statistics().dropped["send_refused"] == 1
             assert worker.statistics().dropped["no_socket"] == 2
 
 
-async def test_silent_flows_end(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.fixture
+def clock() -> trio.testing.MockClock:
+    """Stands still until a test lets it go on."""
+    return trio.testing.MockClock()
+
+
+async def test_silent_flows_end(clock: trio.testing.MockClock) -> None:
     async with open_worker() as worker:
         with open_peer() as client, open_peer() as transceiver:
             await worker.list_transceivers(transceiver)
             client.send(check(), worker.public[0])
             await transceiver.receive()
+            # From here on nobody waits for a socket.
+            clock.autojump_threshold = 0
             await trio.sleep(2)
             assert worker.statistics().counts["flows"] == 1
             await trio.sleep(10)

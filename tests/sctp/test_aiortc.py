@@ -9,7 +9,7 @@ from tests.sctp.oracle import Oracle, run
 from tests.sctp.pair import make_association
 from voicegate.sctp import AssociationClosed, AssociationEstablished, CloseCause, StreamsReset
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 
 def said(seed: int, *, count: int, longest: int) -> list[tuple[int, bytes]]:

@@ -558,7 +558,7 @@ def test_aiortc_takes_our_answer_to_its_offer(direction: str) -> None:
     def offer(connection: RTCPeerConnection) -> None:
         connection.addTransceiver("audio", direction=direction)
 
-    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=20))
+    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=120))
     assert (state, directions, kinds) == ("stable", [direction], ["audio"])
 
 
@@ -571,7 +571,7 @@ def test_aiortc_takes_our_answer_with_data_channels(is_legacy: bool) -> None:
         connection._sctpLegacySdp = is_legacy
 
     state, directions, kinds, negotiated = asyncio.run(
-        asyncio.wait_for(exchange_with_aiortc(offer), timeout=20)
+        asyncio.wait_for(exchange_with_aiortc(offer), timeout=120)
     )
     assert (state, directions, kinds) == ("stable", ["sendrecv"], ["audio"])
     assert negotiated.data == DataParameters(sctp_port=5000, max_message_size=262_144)
@@ -583,5 +583,5 @@ def test_aiortc_takes_our_answer_with_idle_video() -> None:
         connection.addTransceiver("video")
         connection.addTransceiver("audio")
 
-    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=20))
+    state, directions, kinds, _ = asyncio.run(asyncio.wait_for(exchange_with_aiortc(offer), timeout=120))
     assert (state, directions, kinds) == ("stable", ["inactive", "sendrecv"], ["audio"])

@@ -126,5 +126,5 @@ async def address(service: MemoryService, nursery: trio.Nursery) -> tuple[str, i
 
 @pytest.fixture
 async def http(address: tuple[str, int]) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=f"http://{address[0]}:{address[1]}") as client:
+    async with httpx2.AsyncClient(base_url=f"http://{address[0]}:{address[1]}", timeout=60) as client:
         yield client

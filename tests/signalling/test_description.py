@@ -81,6 +81,6 @@ def test_the_running_server_does_what_it_says(url: str, path: str, method: str) 
     )
     @given(case=operation.as_strategy())
     def ask(case: "schemathesis.Case[Any]") -> None:
-        case.call_and_validate(base_url=url.rstrip("/"), checks=checks, timeout=20)
+        case.call_and_validate(base_url=url.rstrip("/"), checks=checks, timeout=120)
 
     ask()

@@ -31,7 +31,7 @@ async def http(service: MemoryService, nursery: trio.Nursery) -> AsyncIterator[h
     host, port = await nursery.start(
         partial(serve_http, service, host="127.0.0.1", port=0, gate=GATE, ice_servers=[{"urls": "stun:a"}])
     )
-    async with httpx2.AsyncClient(base_url=f"http://{host}:{port}") as client:
+    async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client:
         yield client
 
 

@@ -20,7 +20,7 @@ SESSION = {"model": "gpt-live-1"}
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     async with (
         run_server(echo) as server,
-        httpx2.AsyncClient(base_url=server.url, trust_env=False) as client,
+        httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
         yield client
 

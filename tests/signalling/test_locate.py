@@ -51,7 +51,9 @@ def open_http(service: MemoryService) -> Opener:
             host, port = await nursery.start(
                 partial(serve_http, service, host="127.0.0.1", port=0, locator=locator)
             )
-            async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
+            async with httpx2.AsyncClient(
+                base_url=f"http://{host}:{port}", trust_env=False, timeout=60
+            ) as http:
                 yield http
             nursery.cancel_scope.cancel()
 

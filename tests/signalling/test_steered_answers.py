@@ -64,7 +64,7 @@ async def test_the_answer_to_a_client_begins_with_the_relay_nearest_to_it(worker
     with trio.fail_after(120):
         async with (
             run_server(**SETTINGS, agent=None, workers=workers) as server,
-            httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+            httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http,
         ):
             for path in ("/v1/realtime/calls", "/v1/realtime", "/v1/whip", "/v1/live/sessions"):
                 assert relays(await answer(http, path)) == ["127.0.0.1", "192.0.2.1", "2001:db8::1"]
@@ -82,7 +82,7 @@ async def test_the_answer_to_a_client_begins_with_the_relay_nearest_to_it(worker
 async def test_so_many_relays_are_listed_as_the_configuration_says() -> None:
     async with (
         run_server(echo, **SETTINGS, answer_relays=1) as server,
-        httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+        httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http,
     ):
         assert relays(await answer(http, "/v1/realtime/calls?region=us")) == ["192.0.2.1"]
 
@@ -90,7 +90,7 @@ async def test_so_many_relays_are_listed_as_the_configuration_says() -> None:
 async def test_calls_are_counted_by_the_address_behind_the_proxy() -> None:
     async with (
         run_server(echo, **SETTINGS, max_calls_per_client=1) as server,
-        httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+        httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http,
     ):
 
         async def call(forwarded: str) -> int:
@@ -110,7 +110,7 @@ async def test_an_ice_restart_lists_the_relays_for_that_call_again(workers: int)
     with trio.fail_after(120):
         async with (
             run_server(**SETTINGS, agent=None, workers=workers) as server,
-            httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+            httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http,
         ):
             made = await http.post("/v1/whip?region=us", content=make_client().offer(), headers=SDP)
             assert relays(made.text)[0] == "192.0.2.1"

@@ -222,7 +222,7 @@ async def test_a_message_that_is_too_long_ends_it(
 async def test_a_client_that_vanishes_is_noticed(
     service: MemoryService, address: tuple[str, int], autojump_clock: trio.testing.MockClock
 ) -> None:
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.3
     before = trio.lowlevel.current_statistics().tasks_living
     async with await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(UPGRADE + NONCE + b"Sec-WebSocket-Version: 13\r\n\r\n")
@@ -230,14 +230,14 @@ async def test_a_client_that_vanishes_is_noticed(
         # The ping comes and is not answered.
         answers = await read_all(stream)
         assert answers.startswith(b"\x89")
-    await trio.testing.wait_all_tasks_blocked(0.05)
-    assert trio.lowlevel.current_statistics().tasks_living == before
+    while trio.lowlevel.current_statistics().tasks_living > before:
+        await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_a_client_that_does_not_read_is_given_up(
     service: MemoryService, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.3
     ended = trio.Event()
 
     async def flood(handshake: Handshake, **_terms: object) -> None:

@@ -38,7 +38,7 @@ CANDIDATES = (
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
     async with (
         run_server(echo, ice_servers=ICE_SERVERS) as server,
-        httpx2.AsyncClient(base_url=server.url, trust_env=False) as client,
+        httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client,
     ):
         yield client
 
@@ -192,7 +192,7 @@ async def test_media_goes_on_over_a_restart_and_only_the_new_tag_is_good() -> No
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(run_server(echo))
         phone = await stack.enter_async_context(open_phone(server.url, make_client(), collection=WHIP))
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=60))
         stack.enter_context(trio.fail_after(60))
         await phone.wait_connected()
         await hears(phone)
@@ -220,9 +220,9 @@ async def test_every_worker_leads_to_the_one_that_has_the_call() -> None:
         phone = await stack.enter_async_context(open_phone(server.url, make_client(), collection=WHIP))
         await phone.wait_connected()
         for _ in range(8):  # each a connection of its own, which any worker may take
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
                 await restart(http, phone)
             await hears(phone)
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
             assert (await http.delete(phone.url)).status_code == 200
         nursery.cancel_scope.cancel()

@@ -25,7 +25,7 @@ async def test_the_openai_client_connects_by_another_url() -> None:
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-            async with httpx2.AsyncClient(trust_env=False) as http:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
                 while (listed := (await http.get(f"{server.url.rstrip('/')}/v1/sessions")).json()) and any(
                     call["state"] != "ended" for call in listed.get("sessions", listed)
                 ):

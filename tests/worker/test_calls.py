@@ -12,10 +12,12 @@ import trio_websocket
 
 import voicegate
 from tests.harness import make_client, run_server
+from tests.worker import patient
 from voicegate.access import ApiKey, hash_key
 
 pytestmark = pytest.mark.slow
 
+AGENTS = {"patient": patient.NAME}
 KEYS = {"web": "the key of the web", "job": "the key of the job"}
 
 
@@ -31,12 +33,18 @@ def bearer(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[name]}"}
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls whose clients never come last in this process, too."""
+    monkeypatch.setattr("voicegate.transceiver.core.CHECK_SECONDS", patient.SECONDS)
+
+
 class Place:
     def __init__(self, server: voicegate.Server) -> None:
         self.url = server.url
 
     async def ask(self, method: str, path: str, key: str, **rest: Any) -> httpx2.Response:
-        async with httpx2.AsyncClient(base_url=self.url, trust_env=False) as http:
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=60) as http:
             return await http.request(method, path, headers=bearer(key), **rest)
 
     async def call(self, key: str, query: str = "") -> httpx2.Response:
@@ -59,7 +67,7 @@ class Place:
 @asynccontextmanager
 async def open_place(**settings: object) -> AsyncIterator[Place]:
     with trio.fail_after(120):
-        async with run_server(**{"agent": None, "keys": keys(), **settings}) as server:  # type: ignore[arg-type]
+        async with run_server(**{"agent": None, "agents": AGENTS, "keys": keys(), **settings}) as server:  # type: ignore[arg-type]
             yield Place(server)
 
 
@@ -102,7 +110,7 @@ async def test_slots_and_addresses_are_counted_exactly(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_session_over_a_socket_and_sidebands_speak_the_api(workers: int) -> None:
-    async with open_place(workers=workers, agents={"loud": "echo"}) as place:
+    async with open_place(workers=workers, agents={"loud": "echo", **AGENTS}) as place:
         async with place.socket("/v1/realtime?model=loud", "web") as socket:
             created = json.loads(await socket.get_message())
             assert created["type"] == "session.created"

@@ -14,6 +14,7 @@ import trio
 import trio_websocket
 
 from tests.harness import make_client
+from tests.worker import patient
 from voicegate.config import Address, Config
 from voicegate.directory import MemoryDirectory, RelayLease, TransceiverLease
 from voicegate.sdp.candidate import host_candidates
@@ -24,6 +25,13 @@ pytestmark = pytest.mark.slow
 
 GOING_AWAY = "voicegate.going_away"
 RELAY = RelayLease(udp=(("192.0.2.7", 3478),), tcp=(("192.0.2.7", 443),), region="eu")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the workers of a machine that stalls."""
+    for name in ("keeper", "supervisor"):
+        monkeypatch.setattr(f"voicegate.worker.{name}.ANSWER_SECONDS", 60.0)
 
 
 class Place:
@@ -53,7 +61,7 @@ class Place:
     async def ask(self, method: str, path: str, **rest: Any) -> httpx2.Response:
         limits = httpx2.Limits(max_keepalive_connections=0)
         url = f"http://{self.workers.http}"
-        async with httpx2.AsyncClient(base_url=url, trust_env=False, limits=limits) as http:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=60, limits=limits) as http:
             return await http.request(method, path, **rest)
 
     async def listen(
@@ -79,7 +87,7 @@ class Place:
 async def open_place(
     *, wrap: Callable[[Any], Any] | None = None, hop: Address | None = None, **given: Any
 ) -> AsyncIterator[Place]:
-    settings = {"http": "127.0.0.1:0", "agent": "echo", "workers": 2, **given}
+    settings = {"http": "127.0.0.1:0", "agent": patient.NAME, "workers": 2, **given}
     directory = MemoryDirectory()
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
@@ -127,7 +135,9 @@ async def test_a_drain_reaches_all_workers_and_their_clients_and_is_undone(nurse
             await wait_until(lambda events=events: any(each["type"] == GOING_AWAY for each in events))  # type: ignore[misc]
         assert (await place.ask("GET", "/readyz")).json()["error"]["code"] == "draining"
         assert (await place.ask("GET", "/healthz")).status_code == 200
-        assert (await place.ask("GET", "/v1/drain")).json()["calls"] == 3
+        # They are told of a moment later.
+        while (await place.ask("GET", "/v1/drain")).json()["calls"] != 3:
+            await trio.sleep(0.01)
         assert not (await place.ask("DELETE", "/v1/drain")).json()["is_draining"]
         assert (await place.ask("GET", "/readyz")).status_code == 200
         assert await place.refusal() is None
@@ -193,15 +203,20 @@ async def test_answers_name_the_relays_that_workers_are_told_of() -> None:
         assert "127.0.0.1 9 typ host" in (await place.call())[1]
         place.workers.set_relays({"a": RELAY})
 
+        async def answer() -> str:
+            call_id, said = await place.call()
+            await place.workers.end_call(call_id)
+            return said
+
         async def wait_for(text: str) -> None:
-            while any([text not in (await place.call())[1] for _ in range(4)]):
+            while any([text not in await answer() for _ in range(4)]):
                 await trio.sleep(0.01)
 
         await wait_for("192.0.2.7 3478 typ host")
         os.kill(place.workers.pids[0], signal.SIGKILL)
         await wait_until(lambda: place.workers.workers_started == 3)
-        answers = [(await place.call())[1] for _ in range(4)]
-        assert all("192.0.2.7 3478 typ host" in answer and "127.0.0.1 9" not in answer for answer in answers)
+        answers = [await answer() for _ in range(4)]
+        assert all("192.0.2.7 3478 typ host" in said and "127.0.0.1 9" not in said for said in answers)
         place.workers.set_relays({})
         await wait_for("127.0.0.1 9 typ host")
 

@@ -22,6 +22,8 @@ from voicegate.worker import Workers
 
 pytestmark = pytest.mark.slow
 
+Spawned = Callable[[], set[int]]
+
 
 class Place:
     """A server with two workers; the kernel leads each request to one of them."""
@@ -54,7 +56,10 @@ async def open_place(**settings: object) -> AsyncIterator[Place]:
         async with trio.open_nursery() as nursery:
             server = await nursery.start(partial(voicegate.serve, None, config))
             async with httpx2.AsyncClient(
-                base_url=server.url, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0)
+                base_url=server.url,
+                trust_env=False,
+                timeout=60,
+                limits=httpx2.Limits(max_keepalive_connections=0),
             ) as http:
                 yield Place(server, http)
             nursery.cancel_scope.cancel()
@@ -77,11 +82,6 @@ async def wait_ended(phone: Phone) -> None:
     await phone.wait_until(lambda: phone.core.state is ClientState.CLOSED)
 
 
-def children() -> set[int]:
-    listed = [(thread / "children").read_text().split() for thread in Path("/proc/self/task").iterdir()]
-    return {int(pid) for pids in listed for pid in pids}
-
-
 def contents(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
@@ -92,9 +92,10 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 
 async def test_workers_are_one_server_to_those_who_ask(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("voicegate.worker.keeper.ANSWER_SECONDS", 60.0)
     async with trio.open_nursery() as nursery, open_place(max_calls=5) as place:
         with pytest.raises(voicegate.UsageError, match=r"Server\.workers"):
             _ = place.server.transceiver
@@ -121,14 +122,15 @@ async def test_workers_are_one_server_to_those_who_ask(
         (folder,) = contents(tmp_path)
         assert folder.stat().st_mode & 0o777 == 0o700
         nursery.cancel_scope.cancel()
-    assert children() == set()
+    assert spawned() == set()
     assert contents(tmp_path) == []
 
 
 async def test_a_workers_death_ends_only_its_calls_and_another_takes_its_place(
-    monkeypatch: pytest.MonkeyPatch,
+    spawned: Spawned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voicegate.worker.keeper.ANSWER_SECONDS", 1.0)
+    # It is we who end the one that hangs, however long the questions before take.
+    monkeypatch.setattr("voicegate.child.keeper._HEARTBEATS_MISSED", 10_000)
     async with trio.open_nursery() as nursery:
         async with open_place() as place:
             phones: dict[int, Phone] = {}
@@ -162,15 +164,22 @@ async def test_a_workers_death_ends_only_its_calls_and_another_takes_its_place(
         for phone in phones.values():
             await wait_ended(phone)
         nursery.cancel_scope.cancel()
-    assert children() == set()
+    assert spawned() == set()
 
 
 async def check_without_first(workers: Workers) -> None:
-    """See that a worker that hangs, not yet found out, holds nothing up for good."""
-    assert len({transceiver_id_of(str(session["id"])) for session in await workers.sessions()}) == 1
-    assert b'{worker="1"}' in (metrics := await workers.metrics())
+    """See that a worker that hangs, not yet found out, holds nothing up for good.
+
+    On a machine that stalls the other one may be late, too, but not always.
+    """
+    while not (sessions := await workers.sessions()):
+        pass
+    assert len({transceiver_id_of(str(session["id"])) for session in sessions}) == 1
+    while b'{worker="1"}' not in (metrics := await workers.metrics()):
+        pass
     assert b'{worker="0"}' not in metrics
-    assert await workers.is_ready()
+    while not await workers.is_ready():
+        pass
     created = await workers.create_call(make_client().offer(), session=None, client="192.0.2.1")
     assert await workers.session(created.id) is not None
     assert await workers.end_call(created.id)
@@ -178,12 +187,12 @@ async def check_without_first(workers: Workers) -> None:
     assert not await workers.end_call("rtc_1")
 
 
-async def test_workers_that_cannot_start_say_why() -> None:
+async def test_workers_that_cannot_start_say_why(spawned: Spawned) -> None:
     fault = pytest.RaisesExc(voicegate.UsageError, match="'nobody': neither one of echo")
     with pytest.RaisesGroup(fault, flatten_subgroups=True):
         async with open_place(agent="nobody"):
             pass
-    assert children() == set()
+    assert spawned() == set()
 
 
 async def test_an_address_in_use_is_named() -> None:

@@ -209,7 +209,7 @@ async def open_phone(
 
 
 async def _post(server_url: str, collection: str, offer: str) -> tuple[str, str]:
-    async with httpx2.AsyncClient(base_url=server_url, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=server_url, trust_env=False, timeout=60) as http:
         response = await http.post(collection, content=offer, headers={"content-type": "application/sdp"})
     if response.status_code != 201:
         raise AssertionError(f"{response.status_code}: {response.text}")

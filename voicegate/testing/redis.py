@@ -4,6 +4,7 @@
 nodes. Each has folders of its own, and keeps nothing on disk unless it was told to.
 """
 
+import secrets
 import shutil
 import signal
 import socket
@@ -32,13 +33,19 @@ __all__ = [
     "open_sentinel",
 ]
 
-_READY_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 60.0
 """On a busy machine a server is ready within one; one that isn't by then never will be."""
 
 _STEP: Final = 0.01
 """Between two looks at whether it is."""
 
 _SLOTS: Final = 16384
+
+_PORTS: Final = range(12_000, 22_000)
+"""Those of a cluster's buses included, below what Linux gives to whoever asks for any (32 768 and up)."""
+
+_BUS: Final = 10_000
+"""A cluster's nodes talk to each other at a port that is so much higher."""
 
 
 class RedisError(VoicegateError):
@@ -280,10 +287,7 @@ async def open_cluster() -> AsyncIterator[RedisCluster]:
     """Run three nodes of a cluster, without replicas."""
     async with AsyncExitStack() as stack:
         options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
-        nodes = [
-            await stack.enter_async_context(open_redis(port=free_port(with_bus=True), options={**options}))
-            for _ in range(3)
-        ]
+        nodes = [await stack.enter_async_context(open_redis(options={**options})) for _ in range(3)]
         share = _SLOTS // len(nodes)
         for index, node in enumerate(nodes):
             last = _SLOTS - 1 if node is nodes[-1] else (index + 1) * share - 1
@@ -319,19 +323,14 @@ async def _is_joined(node: RedisServer) -> bool:
             return False
 
 
-def free_port(*, with_bus: bool = False) -> int:
-    """Return a port of loopback that nobody listens at."""
-    # A cluster's nodes talk to each other at a port that is 10 000 higher.
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at, nor will by chance while its server is dead."""
     while True:
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if not with_bus:
-                return port
-            port -= 20_000 if port > 40_000 else 0
-            with suppress(OSError, OverflowError):
-                bus.bind(("127.0.0.1", port + 10_000))
-                return port
+        port = secrets.choice(_PORTS)
+        with suppress(OSError), socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + _BUS))
+            return port
 
 
 async def _ask(stream: trio.abc.Stream, words: Sequence[str | bytes | int]) -> object:
