@@ -32,7 +32,7 @@ from voicegate.link import Frame, FrameKind
 SHAPES: tuple[Literal["calls", "call"], ...] = ("calls", "call")
 
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def sound(call: int, pcm: bytes, kind: int = FrameKind.PCM16_24000, **fields: Any) -> bytes:
