@@ -47,5 +47,5 @@ async def hear_back(phone: Phone, spoken: Sound) -> None:
         phone.say(spoken.pcm)
         for enough in (1.3, 1.6, 2.0):  # times what was said
             await phone.wait_until(lambda enough=enough: len(heard) > enough * len(spoken.pcm))  # type: ignore[misc]
-            if recognise(Sound.from_pcm(bytes(heard), rate=spoken.rate), spoken).peak > 0.9:
+            if recognise(Sound.from_pcm(bytes(heard), rate=spoken.rate), spoken).peak > 0.8:
                 return

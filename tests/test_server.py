@@ -43,10 +43,11 @@ async def test_the_echo_of_a_voice_comes_back() -> None:
         assert (ended["cause"], ended["codec"]) == ("client_closed", codec)
 
     with trio.fail_after(240):
-        async with run_server(agent=voicegate.agents.echo) as server, trio.open_nursery() as nursery:
+        async with run_server(agent=voicegate.agents.echo) as server:
             for codec in ("opus", "PCMU", "PCMA"):
-                for setup in ("actpass", "passive"):
-                    nursery.start_soon(talk, server, codec, setup)
+                async with trio.open_nursery() as nursery:
+                    for setup in ("actpass", "passive"):
+                        nursery.start_soon(talk, server, codec, setup)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
