@@ -200,7 +200,7 @@ async def test_a_server_that_will_not_have_us_ends_the_call_with_a_clear_error(s
     server.refuse = status
     with trio.fail_after(240):
         async with serve(server):
-            agent = open_realtime_agent(server.url, RealtimeOptions(patience=0.5))
+            agent = open_realtime_agent(server.url, RealtimeOptions(patience=2.0))
             async with open_call(agent) as client:
                 await client.read_out()
     assert client.call is not None
