@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import httpx2
 import pytest
 import trio
 
+from tests.command_line import CommandLine
 from tests.harness import hear_back, make_client
 from voicegate.testing import sound
 from voicegate.testing.client import ClientState
@@ -121,6 +122,13 @@ def run(*arguments: str, cwd: Path | None = None) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    running = CommandLine()
+    yield running
+    running.close()
+
+
 async def get(url: str) -> httpx2.Response:
     async with httpx2.AsyncClient(trust_env=False, timeout=None) as http:
         return await http.get(url)
@@ -177,24 +185,26 @@ def test_a_secret_is_made_anew_each_time() -> None:
 
 
 @pytest.mark.parametrize("role", ["relay", "transceiver"])
-def test_a_machine_of_a_cluster_wants_its_secret_and_its_directory(role: str) -> None:
-    status, said = run(role)
+def test_a_machine_of_a_cluster_wants_its_secret_and_its_directory(
+    role: str, command_line: CommandLine
+) -> None:
+    status, said = command_line.run(role)
     assert (status, said.count("\n")) == (2, 1)
     assert said.startswith(f"voicegate: secrets: a {role} has the cluster's secret")
 
 
-def test_a_configuration_is_checked_and_shown(tmp_path: Path) -> None:
+def test_a_configuration_is_checked_and_shown(tmp_path: Path, command_line: CommandLine) -> None:
     (tmp_path / "bad.toml").write_text("worker = 3\nmax_calls = 0\n")
-    status, said = run("config", "check", "bad.toml", cwd=tmp_path)
+    status, said = command_line.run("config", "check", "bad.toml", cwd=tmp_path)
     assert status == 2
     assert said == (
         "error: bad.toml:1: unknown key 'worker'; did you mean workers?\n"
         "error: bad.toml:2: max_calls: a whole number from 1 on is wanted, not 0\n"
     )
     (tmp_path / "good.toml").write_text('agent = "echo"\nrelay_flows = 5\n')
-    status, said = run("config", "check", "--role", "serve", "good.toml", cwd=tmp_path)
+    status, said = command_line.run("config", "check", "--role", "serve", "good.toml", cwd=tmp_path)
     assert (status, said) == (0, "good.toml is good for `voicegate serve`\n")
-    status, said = run("config", "show", "good.toml", cwd=tmp_path)
+    status, said = command_line.run("config", "show", "good.toml", cwd=tmp_path)
     assert status == 0
     assert 'agent = "echo"  # good.toml\n' in said
 
@@ -381,11 +391,13 @@ async def test_what_is_advertised_is_what_clients_are_told() -> None:
         (("--config", "typed.toml"), "typed.toml"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, options: tuple[str, ...], fault: str) -> None:
+def test_a_mistake_is_one_line_that_names_it(
+    tmp_path: Path, options: tuple[str, ...], fault: str, command_line: CommandLine
+) -> None:
     (tmp_path / "unknown.toml").write_text("htpp = 1")
     (tmp_path / "broken.toml").write_text("http = ")
     (tmp_path / "typed.toml").write_text("max_calls = 'many'")
-    status, said = run("serve", *options, cwd=tmp_path)
+    status, said = command_line.run("serve", *options, cwd=tmp_path)
     assert status == 2
     assert said.startswith("voicegate: ")
     assert said.count("\n") == 1
@@ -396,13 +408,15 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, options: tuple[str,
     ("option", "other", "kind"),
     [("--http", "--udp", socket.SOCK_STREAM), ("--udp", "--http", socket.SOCK_DGRAM)],
 )
-def test_an_address_in_use_is_named(option: str, other: str, kind: socket.SocketKind) -> None:
+def test_an_address_in_use_is_named(
+    option: str, other: str, kind: socket.SocketKind, command_line: CommandLine
+) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind is socket.SOCK_STREAM:
             taken.listen()
         port = taken.getsockname()[1]
-        status, said = run("serve", option, f"127.0.0.1:{port}", other, "127.0.0.1:0")
+        status, said = command_line.run("serve", option, f"127.0.0.1:{port}", other, "127.0.0.1:0")
     assert status == 2
     assert said.count("\n") == 1
     assert str(port) in said
@@ -410,8 +424,8 @@ def test_an_address_in_use_is_named(option: str, other: str, kind: socket.Socket
 
 
 @pytest.mark.parametrize("options", [("--log-level", "loud"), ("--nonsense",), ("extra",)])
-def test_an_option_that_is_none_is_named(options: tuple[str, ...]) -> None:
-    status, said = run("serve", *options)
+def test_an_option_that_is_none_is_named(options: tuple[str, ...], command_line: CommandLine) -> None:
+    status, said = command_line.run("serve", *options)
     assert status == 2
     assert options[-1] in said
     assert "Traceback" not in said
@@ -462,8 +476,10 @@ def test_fuzzing_a_broken_target_ends_with_the_command_that_shows_it_again(tmp_p
         (("wire", "--replay", "nowhere"), "nowhere does not exist"),
     ],
 )
-def test_a_mistake_in_what_to_fuzz_is_one_line(options: tuple[str, ...], fault: str) -> None:
-    status, said = run("fuzz", *options)
+def test_a_mistake_in_what_to_fuzz_is_one_line(
+    options: tuple[str, ...], fault: str, command_line: CommandLine
+) -> None:
+    status, said = command_line.run("fuzz", *options)
     assert status == 2
     assert said.startswith("voicegate: ")
     assert said.count("\n") == 1
