@@ -1,4 +1,4 @@
-"""Runs every test: what needs but a processor side by side, then, two by two, what waits for real programs,
+"""Runs every test: what needs but a processor side by side, then, likewise, what waits for real programs,
 and one by one what is to have the whole machine.
 
 Arguments are pytest's; when they name what to run, it is one run of just that.
@@ -48,7 +48,7 @@ SIDE_BY_SIDE: Final = (
 )
 """By pattern. Nothing here has a browser, a crowd of callers, or a deadline of some milliseconds."""
 
-TWO_BY_TWO: Final = ("agents", "cli", "interop", "test_*.py")
+WITH_PROGRAMS: Final = ("agents", "cli", "interop", "test_*.py")
 """By pattern, what is not above: browsers, peers, examples, and our own programs as processes."""
 
 NO_TESTS: Final = 5
@@ -60,11 +60,11 @@ def main() -> int:
     if any((ROOT.parent / each.partition("::")[0]).exists() for each in given):
         return run(*given)
     first = find(SIDE_BY_SIDE)
-    second = [path for path in find(TWO_BY_TWO) if path not in first]
+    second = [path for path in find(WITH_PROGRAMS) if path not in first]
     workers = str(len(os.sched_getaffinity(0)) + 1)  # some of them wait at times
     statuses = (
         run("-n", workers, "--dist", "worksteal", *given, *first),
-        run("-n", "2", "--dist", "worksteal", *given, *second),
+        run("-n", workers, "--dist", "worksteal", *given, *second),
         run(*given, *(f"--ignore={path}" for path in (*first, *second))),
     )
     return max((status for status in statuses if status != NO_TESTS), default=NO_TESTS)

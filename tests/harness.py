@@ -41,9 +41,11 @@ async def hear_back(phone: Phone, spoken: Sound) -> None:
 
     A stalled machine may spoil a sound, but never makes one.
     """
+    heard = phone.core.heard
     while True:
-        phone.core.heard.clear()
+        heard.clear()
         phone.say(spoken.pcm)
-        await phone.wait_until(lambda: len(phone.core.heard) > 4 * len(spoken.samples))
-        if recognise(Sound.from_pcm(bytes(phone.core.heard), rate=spoken.rate), spoken).peak > 0.9:
-            return
+        for enough in (1.3, 1.6, 2.0):  # times what was said
+            await phone.wait_until(lambda enough=enough: len(heard) > enough * len(spoken.pcm))  # type: ignore[misc]
+            if recognise(Sound.from_pcm(bytes(heard), rate=spoken.rate), spoken).peak > 0.8:
+                return

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,7 +20,7 @@ from voicegate.testing.phone import Phone, open_phone
 
 
 async def fetch(url: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=None) as http:
         return await http.get(url)
 
 
@@ -33,17 +34,20 @@ async def wait_for_end(server: voicegate.Server, call_id: str) -> dict[str, obje
         await trio.sleep(0.01)
 
 
-@pytest.mark.parametrize("codec", ["opus", "PCMU", "PCMA"])
-@pytest.mark.parametrize("setup", ["actpass", "passive"])
-async def test_the_echo_of_a_voice_comes_back(codec: str, setup: str) -> None:
+async def test_the_echo_of_a_voice_comes_back() -> None:
+    async def talk(server: voicegate.Server, codec: str, setup: str) -> None:
+        async with open_phone(server.url, make_client(codec=codec, setup=setup)) as phone:
+            await phone.wait_connected()
+            await hear_back(phone, sound.speech_like(1.0, rate=48000 if codec == "opus" else 8000))
+        ended = await wait_for_end(server, phone.call_id)
+        assert (ended["cause"], ended["codec"]) == ("client_closed", codec)
+
     with trio.fail_after(240):
         async with run_server(agent=voicegate.agents.echo) as server:
-            async with open_phone(server.url, make_client(codec=codec, setup=setup)) as phone:
-                await phone.wait_connected()
-                await hear_back(phone, sound.speech_like(1.0, rate=48000 if codec == "opus" else 8000))
-            ended = await wait_for_end(server, phone.call_id)
-            assert ended["cause"] == "client_closed"
-            assert ended["codec"] == codec
+            for codec in ("opus", "PCMU", "PCMA"):
+                async with trio.open_nursery() as nursery:
+                    for setup in ("actpass", "passive"):
+                        nursery.start_soon(talk, server, codec, setup)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -263,7 +267,7 @@ async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
         causes = {described["cause"] for described in server.transceiver.describe_all()}
         assert causes >= {"no_stun_seen", "ice_up_no_client_hello", "dtls_timeout", "consent_expired"}
         assert "client_closed" in causes
-        before = footprint()
+        tasks, descriptors = footprint()
         grown = inf
         rounds = 0
         # The heap takes its time to find its shape; a page kept for each call would show in every round.
@@ -277,10 +281,10 @@ async def test_500_calls_killed_at_random_steps_leave_nothing_behind() -> None:
             grown = resident_bytes() - resident
         assert server.transceiver.call_count == 0
         assert set(server.transceiver.engine.footprint.values()) == {0}
-        with trio.move_on_after(10):  # HTTP connections that were cut end when the kernel says so
-            while footprint() != before:
+        with trio.move_on_after(60):  # HTTP connections that were cut end when the kernel says so
+            while has_grown(tasks, descriptors):
                 await trio.sleep(0.1)
-        assert footprint() == before
+        assert not has_grown(tasks, descriptors)
         with trio.fail_after(60):  # what a worker counts of flows is up to a second old
             while server.relay.statistics().counts["flows"]:
                 await trio.sleep(0.1)
@@ -306,12 +310,18 @@ def relay_children() -> list[str]:
     return [pid for pid in children if "voicegate.relay" in Path("/proc", pid, "cmdline").read_text()]
 
 
-def footprint() -> dict[str, object]:
+def footprint() -> tuple[int, Counter[str]]:
     """What a leak would show in: Trio's tasks, and what each descriptor of the process is."""
     gc.collect()  # what tests before this one have left lying about
     descriptors = [fd.readlink() if fd.is_symlink() else fd for fd in Path("/proc/self/fd").iterdir()]
-    kinds = sorted(str(target).partition(":")[0] for target in descriptors)
-    return {"tasks": trio.lowlevel.current_statistics().tasks_living, "descriptors": kinds}
+    kinds = Counter(str(target).partition(":")[0] for target in descriptors)
+    return trio.lowlevel.current_statistics().tasks_living, kinds
+
+
+def has_grown(tasks: int, descriptors: Counter[str]) -> bool:
+    """Tell whether there is more than there was; what was just about to end then is no longer there now."""
+    tasks_now, descriptors_now = footprint()
+    return tasks_now > tasks or not descriptors_now <= descriptors
 
 
 def resident_bytes() -> int:
@@ -320,7 +330,8 @@ def resident_bytes() -> int:
 
 
 async def test_a_start_that_is_cancelled_leaves_no_relay_behind() -> None:
+    before = relay_children()
     for patience in (0.0, 0.05, 0.2):
         with trio.fail_after(240), trio.move_on_after(patience):
             await voicegate.serve(config=voicegate.Config(http="127.0.0.1:0", udp="127.0.0.1:0"))
-    assert not relay_children()
+    assert set(relay_children()) <= set(before)

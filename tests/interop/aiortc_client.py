@@ -79,7 +79,7 @@ async def main(url: str, say: Path, heard_path: Path, seconds: float) -> None:
         )
     assert response.status_code == 201, response.text
     await connection.setRemoteDescription(RTCSessionDescription(response.text, "answer"))
-    await asyncio.wait_for(connected.wait(), 15)
+    await asyncio.wait_for(connected.wait(), 120)
     await asyncio.sleep(seconds)
     stats = {entry.type: entry for entry in (await connection.getStats()).values()}
     await connection.close()

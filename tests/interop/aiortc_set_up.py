@@ -77,7 +77,7 @@ class Client:
 
 
 async def main(url: str, setup: str, channel_id: int | None) -> None:
-    await asyncio.wait_for(Client().call(url, setup, channel_id), 60)
+    await asyncio.wait_for(Client().call(url, setup, channel_id), 200)
 
 
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else None))

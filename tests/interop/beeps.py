@@ -3,6 +3,7 @@
 import numpy as np
 
 from voicegate.testing import sound
+from voicegate.testing.browser import Page
 
 FREQUENCIES = (620, 1130)
 """Hz. Voice detection takes beeps for speech, and browsers let them through."""
@@ -13,9 +14,18 @@ ABSENT = (500, 900, 1500)
 def beeps() -> sound.Sound:
     """Four beeps of each frequency, 2.8 s."""
     return sum(
-        (sound.tone(frequency, 0.25) + sound.silence(0.1) for frequency in FREQUENCIES for _ in range(4)),
+        (sound.tone(frequency, 0.25) + sound.silence(0.1) for _ in range(4) for frequency in FREQUENCIES),
         sound.silence(0.0),
     )
+
+
+async def come_from(page: Page, stream: str, *, seconds: float) -> bool:
+    """Whether a page plays them within so many seconds; it is not listened to for longer than it takes."""
+    heard = sound.silence(0.0)
+    while not are_in(heard) and heard.seconds < seconds:
+        piece = await page.record(stream, seconds=1.0)
+        heard = heard + piece if len(heard.samples) else piece
+    return are_in(heard)
 
 
 def are_in(heard: sound.Sound) -> bool:

@@ -2,7 +2,7 @@
 
 async function set_up(url, { is_passive, is_agreed }) {
   const connection = new RTCPeerConnection();
-  window.microphone ??= await navigator.mediaDevices.getUserMedia({ audio: true });
+  const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   connection.addTrack(microphone.getTracks()[0], microphone);
   const heard = {};
   const channelStats = async () =>
@@ -58,6 +58,7 @@ async function set_up(url, { is_passive, is_agreed }) {
     transport = stats.find(({ type }) => type === "transport");
   } while (!(received > 5 && transport?.tlsVersion && Object.values(heard).every((told) => told.length >= 2)));
   connection.close();
+  microphone.getTracks()[0].stop(); // The page stays, and others come.
   const { tlsVersion, dtlsCipher, srtpCipher, dtlsRole } = transport;
   return { offer, answer, heard, server, transport: { tlsVersion, dtlsCipher, srtpCipher, dtlsRole } };
 }

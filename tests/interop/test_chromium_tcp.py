@@ -48,7 +48,7 @@ async def test_chromium_hears_its_own_sound_over_tcp_where_udp_is_refused(
             while not has_come_back:
                 await page.click("#talk")
                 await page.wait_for("voicegate.state === 'talking'")
-                has_come_back = beeps.are_in(await page.record("voicegate.remoteStream", seconds=7))
+                has_come_back = await beeps.come_from(page, "voicegate.remoteStream", seconds=8)
                 selected = await page.evaluate(SELECTED_PAIR)
                 session = server.transceiver.describe(str(await page.evaluate("voicegate.callId")))
                 await page.click("#hang-up")

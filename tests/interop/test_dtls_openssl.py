@@ -29,7 +29,7 @@ from voicegate.dtls import (
     SrtpProfile,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(240)]
 
 _LIMIT: Final = 60.0
 _LABEL: Final = "EXTRACTOR-dtls_srtp"

@@ -14,6 +14,11 @@ from voicegate.testing.network import Namespace, open_namespace
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
+CONSENT_SECONDS = 30
+"""After as long without an answer either side gives up (RFC 7675 §5.1)."""
+TALK_SECONDS = CONSENT_SECONDS + 10
+"""Checks come every 4 to 6 s."""
+
 
 async def run_server_in(namespace: Namespace, *, task_status: trio.TaskStatus[str]) -> None:
     """`voicegate serve` as an operator runs it: the page on loopback, media on the namespace's address."""
@@ -51,7 +56,7 @@ async def hear_hum(page: Page) -> None:
 
     A starved Firefox plays nothing, or what it has in pieces, for seconds at a time.
     """
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         is_heard = False
         while not is_heard:
             heard = await page.record("voicegate.remoteStream", seconds=1.5)
@@ -59,7 +64,7 @@ async def hear_hum(page: Page) -> None:
             is_heard = is_pure and abs(heard.dominant_frequency() - 1000) <= 5
 
 
-async def test_firefox_talks_for_more_than_a_minute() -> None:
+async def test_firefox_talks_for_longer_than_its_first_consent_lasts() -> None:
     with trio.fail_after(240):
         async with open_namespace() as namespace, trio.open_nursery() as nursery:
             url = await nursery.start(run_server_in, namespace)
@@ -69,7 +74,7 @@ async def test_firefox_talks_for_more_than_a_minute() -> None:
                 await page.wait_for("voicegate.state === 'talking'")
                 started_at = trio.current_time()
                 await hear_hum(page)
-                await trio.sleep(started_at + 65 - trio.current_time())
+                await trio.sleep(started_at + TALK_SECONDS - trio.current_time())
                 assert await page.evaluate("voicegate.state") == "talking"
                 assert await page.evaluate("voicegate.connection.connectionState") == "connected"
                 await hear_hum(page)
@@ -77,4 +82,4 @@ async def test_firefox_talks_for_more_than_a_minute() -> None:
             nursery.cancel_scope.cancel()
     assert isinstance(session, dict)
     assert session["state"] == "connected"
-    assert session["duration_ms"] > 60_000
+    assert session["duration_ms"] > 1000 * CONSENT_SECONDS

@@ -64,7 +64,7 @@ async def test_an_application_and_its_page_share_a_session() -> None:
                         response.send_nowait(bytes(96_000))
 
     async with AsyncExitStack() as stack:
-        stack.enter_context(trio.fail_after(60))
+        stack.enter_context(trio.fail_after(240))
         server = await stack.enter_async_context(run_server(agent))
         nursery = await stack.enter_async_context(trio.open_nursery())
         application = await nursery.start(
@@ -86,7 +86,7 @@ async def test_an_application_and_its_page_share_a_session() -> None:
 
         client = make_client(has_data=True, channel_label="oai-events")
         phone: Phone = await stack.enter_async_context(open_phone(server.url, client, dial=dial))
-        phone.say(tone(440.0, 60.0).pcm)
+        phone.say(tone(440.0, 240.0).pcm)
         await phone.wait_until(lambda: any(event["type"].endswith(".muted") for event in events_of(client)))
         # What is under way is heard; from then on, silence.
         while max(loudness[-25:], default=1):

@@ -20,7 +20,7 @@ _ROUND_TRIPS = """await (async () => {
 
 async def test_chromium_learns_the_round_trip_from_reports_and_from_delays(tmp_path: Path) -> None:
     sound.speech_like(3.0).write_wav(tmp_path / "microphone.wav")
-    with trio.fail_after(120):
+    with trio.fail_after(240):
         async with (
             run_server() as server,
             open_browser("chromium", microphone=tmp_path / "microphone.wav") as browser,

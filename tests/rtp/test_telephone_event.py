@@ -97,19 +97,20 @@ def test_a_long_press_goes_on_in_segments() -> None:
 
 
 @pytest.mark.parametrize("segments", [2, 4])
-def test_a_long_press_that_is_given_up_in_a_stall_is_not_told_again(segments: int) -> None:
+@pytest.mark.parametrize("step", [0xFFFF, 69 * 960], ids=["RFC 4733", "libwebrtc"])
+def test_a_long_press_that_is_given_up_in_a_stall_is_not_told_again(segments: int, step: int) -> None:
     keys = KeyPresses(RATES)
     keys.handle_packet(packet(timestamp=1000, duration=9600), now=0.2)
     keys.handle_timeout(now=1.0)
     assert keys.poll_press() == KeyPress("5", 200)
     for number in range(1, segments):
-        timestamp = 1000 + number * 0xFFFF
+        timestamp = 1000 + number * step
         is_last = number == segments - 1
         for duration in (960, 0xFFFF):
             keys.handle_packet(packet(timestamp=timestamp, duration=duration), now=number * 1.4)
         keys.handle_packet(packet(timestamp=timestamp, duration=0xFFFF, is_end=is_last), now=number * 1.4)
     assert (keys.poll_press(), keys.poll_timeout()) == (None, None)
-    for again in press("5", timestamp=1000 + segments * 0xFFFF + 9600):
+    for again in press("5", timestamp=1000 + segments * step + 9600):
         keys.handle_packet(again, now=10.0)
     assert keys.poll_press() == KeyPress("5", 100), "another press"
 

@@ -30,6 +30,9 @@ _CONTINUED: Final = _MAX_DURATION * 9 // 10
 """Ticks from which on the next timestamp of the same key may go on with this press: the longest packet that
 was lost may have been the last of its segment."""
 
+_CONTINUED_BY: Final = _MAX_DURATION * 11 // 10
+"""Ticks by which it does at the latest: libwebrtc's segments begin with the packet after the longest."""
+
 _KNOWN_PRESSES: Final = 8
 """Presses of which late packets are recognised; three seconds of fast typing."""
 
@@ -164,7 +167,7 @@ class KeyPresses:
         before, self._given_up = self._given_up, None
         if before is None or before.event != said.event:
             return False
-        if not _CONTINUED <= (packet.timestamp - before.timestamp) & 0xFFFF_FFFF <= _MAX_DURATION:
+        if not _CONTINUED <= (packet.timestamp - before.timestamp) & 0xFFFF_FFFF <= _CONTINUED_BY:
             return False
         self._over.append(packet.timestamp)
         if not said.is_end:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -197,12 +198,34 @@ class _Reply:
         await self._stream.send_all(self._connection.send(event))
 
 
+_running: dict[int, tuple[Stub, trio.Nursery]] = {}
+"""By port."""
+
+
 @asynccontextmanager
 async def open_stub(**settings: Any) -> AsyncIterator[Stub]:
     """Run a server on a free port of this machine."""
     stub = Stub(**settings)
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, stub.handle, 0, host="127.0.0.1"))
-        stub.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
+        port = listener.socket.getsockname()[1]
+        stub.url = f"http://127.0.0.1:{port}/v1"
+        _running[port] = stub, nursery
         yield stub
+        del _running[port]
         nursery.cancel_scope.cancel()
+
+
+async def connect_at_once(*, port: int, **_options: object) -> trio.SocketStream:
+    """Be `trio.open_tcp_stream` for a clock that jumps.
+
+    What one end of a socket pair sends is there for the other at once. TCP takes its time, and meanwhile such
+    a clock would jump.
+    """
+    await trio.lowlevel.checkpoint()
+    if port not in _running:
+        raise ConnectionRefusedError
+    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
+    stub, nursery = _running[port]
+    nursery.start_soon(stub.handle, trio.SocketStream(theirs))
+    return trio.SocketStream(ours)

@@ -1,4 +1,4 @@
-"""A cascade on a call, with models that answer over real sockets in virtual time."""
+"""A cascade on a call, with models that answer over HTTP in virtual time."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.agents.cascade.stub import Stub, call, open_stub, say
+from tests.agents.cascade.stub import Stub, call, connect_at_once, open_stub, say
 from voicegate.agents.cascade import open_cascade
 from voicegate.testing import sound
 from voicegate.testing.agent import Caller, open_call
@@ -20,9 +20,10 @@ TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "any"}}}}
 
 
 @pytest.fixture
-def clock() -> MockClock:
-    """Time jumps when nothing happens, which with sockets shows only after a moment."""
-    return MockClock(autojump_threshold=0.002)
+def clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
+    """Time jumps when nothing happens."""
+    monkeypatch.setattr(trio, "open_tcp_stream", connect_at_once)
+    return MockClock(autojump_threshold=0)
 
 
 @asynccontextmanager

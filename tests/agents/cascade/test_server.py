@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_call_is_answered_by_the_cascade_that_the_configuration_names(tmp_path: Path) -> None:
-    with trio.fail_after(120):
+    with trio.fail_after(240):
         async with open_stub() as stub:
             lines = ['agent = "helper"', "[agents.helper]", 'use = "cascade"']
             for kind, table in stub.options.items():
@@ -27,10 +27,13 @@ async def test_a_call_is_answered_by_the_cascade_that_the_configuration_names(tm
             async with serve(*FREE, "--config", str(config)) as server:
                 async with open_phone(server.url, make_client(codec="PCMU")) as phone:
                     await phone.wait_connected()
-                    while not stub.asked("speech"):  # a stalled machine may spoil a sound
+
+                    def hears_answer() -> bool:
+                        return max(memoryview(bytes(phone.core.heard)).cast("h"), default=0) > 1000
+
+                    while not hears_answer():  # a stalled machine may spoil a sound
                         phone.say((sound.speech_like(1.0, rate=8000) + sound.silence(1.0, rate=8000)).pcm)
-                        await trio.sleep(2.5)
-                    heard = sound.Sound.from_pcm(bytes(phone.core.heard), rate=8000)
+                        with trio.move_on_after(6):
+                            await phone.wait_until(hears_answer)
                 server.signal(signal.SIGINT)
-    assert heard.loudness > 0.01
     assert stub.asked("completions")[0].words == "what time is it"

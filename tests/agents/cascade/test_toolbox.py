@@ -1,8 +1,7 @@
 """Tools of a real MCP server, in a process of its own."""
 
-import socket
+import subprocess
 import sys
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -115,23 +114,19 @@ async def test_a_model_that_only_calls_tools_is_stopped() -> None:
 
 
 async def test_a_client_that_may_names_a_server_until_it_does_no_more() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     tool = {
         "type": "mcp",
         "server_label": "theirs",
-        "server_url": f"http://127.0.0.1:{port}/mcp",
         "authorization": "secret",
         "headers": {"x-client": "yes"},
         "require_approval": {"never": {"tool_names": ["read_note"]}},
         "allowed_tools": {"tool_names": ["read_note"]},
     }
     reply = reply_with(*call("theirs__read_note", '{"name": "monday"}'))
-    command = [sys.executable, "-m", "tests.agents.cascade.mcp_server", str(port)]
+    command = [sys.executable, "-m", "tests.agents.cascade.mcp_server", "http"]
     async with trio.open_nursery() as nursery, open_stub(reply=reply) as stub:
-        nursery.start_soon(partial(trio.run_process, command, capture_stderr=True))
-        await wait_listening(port)
+        process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE))
+        tool["server_url"] = (await process.stdout.receive_some()).decode().strip()
         async with talk(stub, {"tools": [tool]}, allows_client_mcp=True) as caller:
             done = await ask(caller, "read it", output_modalities=["text"])
             assert done["output"][-1]["content"][0]["text"] == "Done: monday: buy milk"
@@ -140,14 +135,6 @@ async def test_a_client_that_may_names_a_server_until_it_does_no_more() -> None:
             done = await ask(caller, "and now", output_modalities=["text"])
             assert "tools" not in stub.asked("completions")[-1].json
         nursery.cancel_scope.cancel()
-
-
-async def wait_listening(port: int) -> None:
-    while True:
-        with suppress(OSError):
-            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
-            return
-        await trio.sleep(0.05)
 
 
 async def test_a_server_that_does_not_start_is_done_without() -> None:

@@ -26,7 +26,7 @@ class Cable:
         self.port = 0
         self.is_out = False
         """Whether nobody gets through."""
-        self.connections = 0
+        self.connections = self.refusals = 0
         self._target = port
         self._scopes: list[trio.CancelScope] = []
 
@@ -44,6 +44,7 @@ class Cable:
 
     async def _connect(self, ours: trio.SocketStream) -> None:
         if self.is_out:
+            self.refusals += 1
             return
         self.connections += 1
         scope = trio.CancelScope()

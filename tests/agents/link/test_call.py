@@ -24,7 +24,7 @@ SHAPES: tuple[Literal["calls", "call"], ...] = ("calls", "call")
 @asynccontextmanager
 async def serve(agent: voicegate.Agent, **options: object) -> AsyncIterator[voicegate.Server]:
     """Run a server with an agent behind a link."""
-    with trio.fail_after(30):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(partial(serve_agent, agent, "127.0.0.1", 0, key="open sesame"))
             linked = await nursery.start(

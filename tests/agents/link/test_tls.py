@@ -30,7 +30,7 @@ async def test_a_gateway_with_its_certificate_has_calls_answered(tmp_path: Path)
     options = LinkOptions(
         ca_file=str(certificate), certificate_file=str(certificate), private_key_file=str(key)
     )
-    with trio.fail_after(30):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             context = agent_context(certificate, key)
             port = await nursery.start(partial(serve_agent, naughty.echo, "127.0.0.1", 0, ssl=context))
@@ -45,7 +45,7 @@ async def test_a_gateway_with_its_certificate_has_calls_answered(tmp_path: Path)
 async def test_who_cannot_say_who_it_is_answers_no_call(has_authority: bool, tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     options = LinkOptions(ca_file=str(certificate) if has_authority else None, patience_seconds=0.5)
-    with trio.fail_after(30):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             context = agent_context(certificate, key)
             port = await nursery.start(partial(serve_agent, naughty.echo, "127.0.0.1", 0, ssl=context))

@@ -43,7 +43,7 @@ class End:
 
 @pytest.fixture
 async def ends(nursery: trio.Nursery) -> AsyncIterator[tuple[End, End]]:
-    with trio.fail_after(60), connected() as socks:
+    with trio.fail_after(240), connected() as socks:
         left, right = map(End, socks)
         for end in left, right:
             nursery.start_soon(end.run)
@@ -84,7 +84,7 @@ async def test_an_end_that_leaves_ends_the_other(ends: tuple[End, End]) -> None:
 
 
 async def test_an_end_that_left_is_noticed_by_who_sends(nursery: trio.Nursery) -> None:
-    with trio.fail_after(60), connected() as (ours, theirs):
+    with trio.fail_after(240), connected() as (ours, theirs):
         end = End(ours)
         theirs.shutdown(trio.socket.SHUT_RD)
         nursery.start_soon(end.run)
@@ -98,7 +98,7 @@ async def test_an_end_that_left_is_noticed_by_who_sends(nursery: trio.Nursery) -
     [(b"\xff" * 9, "it talks nonsense: "), (encode(1, CallClosed()), "it talks nonsense: not here")],
 )
 async def test_nonsense_ends_the_conversation(data: bytes, fault: str, nursery: trio.Nursery) -> None:
-    with trio.fail_after(60), connected() as (ours, theirs):
+    with trio.fail_after(240), connected() as (ours, theirs):
         end = End(ours)
         await theirs.send(data)
         await end.run()
@@ -109,7 +109,7 @@ async def test_an_end_that_does_not_read_is_given_up_by_what_it_may_not_miss(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, "_CONTROL_LIMIT", 100_000)
-    with trio.fail_after(60), connected() as (ours, _):
+    with trio.fail_after(240), connected() as (ours, _):
         end = End(ours)
         nursery.start_soon(end.run)
         while not end.ended.is_set():
@@ -120,7 +120,7 @@ async def test_an_end_that_does_not_read_is_given_up_by_what_it_may_not_miss(
 
 
 async def test_other_tasks_have_their_turn_while_much_arrives(nursery: trio.Nursery) -> None:
-    with trio.fail_after(60), connected() as (ours, theirs):
+    with trio.fail_after(240), connected() as (ours, theirs):
         end = End(ours)
         await theirs.send(encode(1, Order(kind="pause")) * 1000)
         nursery.start_soon(end.run)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @asynccontextmanager
 async def run_process(function: str) -> AsyncIterator[tuple[Agent, trio.Nursery]]:
     """Have an agent in a process, and a nursery for calls that ends before it."""
-    with trio.fail_after(120):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             agent = await nursery.start(run_agent_process, f"{MODULE}:{function}")
             async with trio.open_nursery() as calls:
@@ -78,8 +78,7 @@ async def test_audio_for_a_process_that_does_not_read_is_dropped_and_nobody_wait
                 await trio.lowlevel.checkpoint()
             line.scope.cancel()
             await line.ended.wait()
-        [log] = logs
-        assert log["event"] == "agent process was behind"
+        [log] = [log for log in logs if log["event"] == "agent process was behind"]
         # Some hundred are still in the kernel and in the outbox.
         assert 9000 < log["frames_dropped"] < 10_000
 
@@ -169,7 +168,7 @@ async def test_an_agent_that_can_not_be_had_is_refused_in_its_own_words(
     if name != "missing":
         (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         with pytest.raises(UsageError, match=words):
             await run_agent_process(f"{name}:agent")
     assert not children()
@@ -182,7 +181,7 @@ async def test_an_agent_of_the_users_own_folder_is_found(
         "async def agent(call):\n    call.audio_out.mark(call.metadata['word'])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             agent = await nursery.start(partial(run_agent_process, "mine:agent"))
             line = Line(word="hello")

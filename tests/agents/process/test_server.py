@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @asynccontextmanager
 async def serve(function: str) -> AsyncIterator[voicegate.Server]:
     """Run a server with one of the naughty agents."""
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         async with trio.open_nursery() as nursery:
             agent = await nursery.start(run_agent_process, f"{MODULE}:{function}")
             async with run_server(agent=agent) as server:

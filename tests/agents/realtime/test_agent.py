@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def talk(server: ScriptedServer, **options: Any) -> AsyncIterator[Client]:
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         async with serve(server):
             agent = open_realtime_agent(server.url, RealtimeOptions(**options))
             async with open_call(agent) as client:
@@ -198,9 +198,9 @@ async def test_what_is_said_between_two_servers_is_heard_by_the_second() -> None
 async def test_a_server_that_will_not_have_us_ends_the_call_with_a_clear_error(status: int) -> None:
     server = ScriptedServer()
     server.refuse = status
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         async with serve(server):
-            agent = open_realtime_agent(server.url, RealtimeOptions(patience=0.5))
+            agent = open_realtime_agent(server.url, RealtimeOptions(patience=2.0))
             async with open_call(agent) as client:
                 await client.read_out()
     assert client.call is not None

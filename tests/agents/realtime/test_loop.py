@@ -30,7 +30,7 @@ QUESTION = sound.speech_like(1.0, seed=9, rate=RATE)
 @asynccontextmanager
 async def loop(agent: Agent, **options: object) -> AsyncIterator[tuple[Client, Proxy]]:
     """Run it all around the block."""
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         async with serve_calls(agent) as url, open_proxy(url) as proxy:
             bridge = open_realtime_agent(
                 f"{proxy.url}/realtime",
