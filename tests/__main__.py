@@ -48,7 +48,7 @@ SIDE_BY_SIDE: Final = (
 )
 """By pattern. Nothing here has a browser, a crowd of callers, or a deadline of some milliseconds."""
 
-TWO_BY_TWO: Final = ("agents", "cli", "interop", "test_*.py")
+TWO_BY_TWO: Final = ("agents", "cli", "interop", "test_*.py", "world/test_example.py")
 """By pattern, what is not above: browsers, peers, examples, and our own programs as processes."""
 
 NO_TESTS: Final = 5

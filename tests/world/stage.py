@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
-from tests.world.watch import Watch, open_watch, read_processors
+from tests.watch import Watch, open_watch, read_processors
 from voicegate.testing.world import CallerState, World, open_world
 
 CALLS = int(os.environ.get("WORLD_CALLS", "200"))
