@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from unittest.mock import patch
 
@@ -17,7 +18,10 @@ def run_here(*arguments: str) -> tuple[int, str]:
             patch.object(sys, "argv", ["voicegate", *arguments]),
             redirect_stdout(said),
             redirect_stderr(said),
+            warnings.catch_warnings(),
         ):
+            # Cyclopts wonders whether a test means its own command line.
+            warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens", UserWarning)
             main()
     except SystemExit as ended:
         return (ended.code if isinstance(ended.code, int) else bool(ended.code)), said.getvalue()
