@@ -243,7 +243,7 @@ class World:
             unread, now = sum(rows := await self._unread(name)), perf_counter()
             # What comes while the workers start waits in the socket, and grows less once it is read.
             if rows and unread < most:
-                return empty_at or now
+                return now
             # Who looks too late to see that sees it empty, and callers do not leave it so for long.
             if rows and not unread:
                 empty_at = empty_at or now
