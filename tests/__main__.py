@@ -48,7 +48,17 @@ SIDE_BY_SIDE: Final = (
 )
 """By pattern. Nothing here has a browser, a crowd of callers, or a deadline of some milliseconds."""
 
-WITH_PROGRAMS: Final = ("agents", "cli", "interop", "test_*.py")
+WITH_PROGRAMS: Final = (
+    "agents",
+    "bench/test_*command.py",
+    "bench/test_quality.py",
+    "bench/test_setup.py",
+    "cli",
+    "interop",
+    "test_*.py",
+    "testing/test_[bnp]*.py",
+    "world/test_example.py",
+)
 """By pattern, what is not above: browsers, peers, examples, and our own programs as processes."""
 
 NO_TESTS: Final = 5

@@ -49,7 +49,7 @@ def test_the_programs_are_compiled_without_a_warning(tmp_path: Path, source: str
     ("series", "is_direct"), [(Series.ECHO, False), (Series.ECHO, True), (Series.AIORTC, False)]
 )
 async def test_calls_are_set_up_talk_and_are_hung_up(tmp_path: Path, series: Series, is_direct: bool) -> None:
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         async with open_calls(series, tmp_path, is_direct=is_direct) as (callee, switchboard):
             assert callee.resident > 1_000_000
             await switchboard.call(CALLS)
@@ -61,7 +61,7 @@ async def test_calls_are_set_up_talk_and_are_hung_up(tmp_path: Path, series: Ser
 
 def check(recording: Recording, calls: int, *, processes: int) -> None:
     assert len(recording.calls) == calls
-    assert recording.seconds == pytest.approx(SECONDS, abs=0.5)
+    assert recording.seconds > 0.9 * SECONDS
     assert recording.sent > 0
     assert (recording.refused, recording.damaged, recording.undelivered) == (0, 0, 0)
     assert len(recording.cpu) == processes
@@ -86,7 +86,7 @@ async def test_a_measurement_has_all_its_steps() -> None:
     )
     before = os.sched_getaffinity(0)
     steps: list[None] = []
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         measurement = await measure_calls(conditions, advance=lambda: steps.append(None))
     assert len(steps) == count_steps(conditions)
     assert os.sched_getaffinity(0) == before
@@ -109,7 +109,7 @@ async def test_a_ramp_ends_and_is_followed_by_a_run_below_it() -> None:
         series=(Series.ECHO,), seconds=0.5, warm_up=0.5, idle_calls=0, floor_seconds=0.1, growth=3.0, steps=2
     )
     steps: list[None] = []
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         measurement = await measure_calls(conditions, advance=lambda: steps.append(None))
     assert len(steps) == count_steps(conditions)
     (figures,) = measurement.figures

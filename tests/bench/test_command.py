@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import run_here
 from tests.test_cli import children, is_alive, run
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def descendants(pid: int) -> list[int]:
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(options: tuple[str, ...], fault: str) -> None:
-    status, said = run("bench", "setup", *options)
+    status, said = run_here("bench", "setup", *options)
     assert status == 2
     assert said.startswith("voicegate: ")
     assert said.count("\n") == 1
@@ -74,7 +75,7 @@ def test_ctrl_c_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
             assert bench.poll() is None
             time.sleep(0.05)
         os.killpg(bench.pid, signal.SIGINT)
-        _, said = bench.communicate(timeout=60)
+        _, said = bench.communicate(timeout=240)
     assert bench.returncode == 130
     assert "Traceback" not in said
     while any(is_alive(pid) for pid in started):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import run_here
 from tests.test_cli import run
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(options: tuple[str, ...], fault: str) -> None:
-    status, said = run("bench", "quality", *options)
+    status, said = run_here("bench", "quality", *options)
     assert status == 2
     assert said.startswith("voicegate: ")
     assert said.count("\n") == 1

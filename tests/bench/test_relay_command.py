@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.test_command import descendants
+from tests.command_line import run_here
 from tests.test_cli import is_alive, run
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,7 @@ MOMENT = (
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(options: tuple[str, ...], fault: str) -> None:
-    status, said = run("bench", "relay", *options)
+    status, said = run_here("bench", "relay", *options)
     assert status == 2
     assert said.startswith("voicegate: ")
     assert said.count("\n") == 1
@@ -69,7 +70,7 @@ def test_a_tool_that_is_not_there_is_one_line(
     for name in there:
         (tmp_path / name).touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    status, said = run("bench", "relay", *options)
+    status, said = run_here("bench", "relay", *options)
     assert status == 2
     assert said == f"voicegate: {fault}\n"
 
@@ -106,7 +107,7 @@ def test_ctrl_c_ends_it_with_all_that_it_started() -> None:
             assert bench.poll() is None
             time.sleep(0.05)
         os.killpg(bench.pid, signal.SIGINT)
-        _, said = bench.communicate(timeout=60)
+        _, said = bench.communicate(timeout=240)
     assert bench.returncode == 130
     assert "Traceback" not in said
     while any(is_alive(pid) for pid in started):

@@ -11,8 +11,9 @@ from voicegate.testing.browser import Kind
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 ROUND_TRIP = 0.04
-CLOCK_SECONDS = 0.002
-"""A page's clock shows whole milliseconds in Firefox, and is compared with ours to half of one."""
+CLOCK_SECONDS = 0.008
+"""A page's clock shows whole milliseconds in Firefox, and is compared with ours to some more on a busy
+machine; all of which is little beside half a round trip."""
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])

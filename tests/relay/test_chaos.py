@@ -27,5 +27,7 @@ async def test_no_call_ends_when_a_relay_is_killed(whole: bool) -> None:
                 os.kill(pid, signal.SIGKILL)
             await trio.sleep(1.0)
             after = await place.wait_heard(1.0)
+            while len(after["relays"]) < 2 or set(victims) & set(after["relays"]):
+                after = await place.wait_heard(0.1)  # calls need but one worker
             assert len({*before["relays"], *after["relays"]}) == 2 + len(victims)
             assert after["silences"].keys() == before["silences"].keys(), "every call goes on"

@@ -11,6 +11,7 @@ import trio
 
 from tests.relay.checks import DTLS, MEDIA, check, foreign_check, success
 from tests.relay.place import Place, open_place
+from tests.watch import open_watch
 from voicegate.wire import hop
 from voicegate.wire.path import Address, address_bytes
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.slow
 CALLS = 100
 RATE = 1_000_000 / 60
 TICK = 0.005
+ATTEMPTS = 4
 
 
 def noise(random: Random) -> Iterator[bytes]:
@@ -73,7 +75,8 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 async def test_noise_at_a_million_datagrams_a_minute_is_nothing_to_calls() -> None:
-    with trio.fail_after(300), ExitStack() as stack:
+    with trio.fail_after(500), ExitStack() as stack:
+        watch = stack.enter_context(open_watch())
         sockets = [stack.enter_context(closing(bind(number))) for number in range(100)]
         async with open_place(workers=1, calls=CALLS) as place:
             before = await place.wait_heard(1.0)
@@ -81,13 +84,23 @@ async def test_noise_at_a_million_datagrams_a_minute_is_nothing_to_calls() -> No
             # Noise fills what is bounded; from then on, nothing may grow.
             await attack(sockets, place.udp, count=50_000)
             resident = resident_bytes(relay)
-            calm = await heard_in(place, 3.0) / 3.0
-            counted = [caller.packets_heard for caller in place.crowd.callers]
-            began = trio.current_time()
-            await attack(sockets, place.udp, count=250_000)
-            seconds = trio.current_time() - began
-            for caller, count in zip(place.crowd.callers, counted, strict=True):
-                assert caller.packets_heard - count > calm * seconds / 2, "nobody loses their voice"
+            # A machine that others take meanwhile has nothing left for voices.
+            least = 0.0
+            for _ in range(ATTEMPTS):
+                calm = await heard_in(place, 3.0) / 3.0
+                counted = [caller.packets_heard for caller in place.crowd.callers]
+                watch.anew()
+                began = trio.current_time()
+                await attack(sockets, place.udp, count=250_000)
+                expected = calm * (trio.current_time() - began)
+                heard = [
+                    caller.packets_heard - count
+                    for caller, count in zip(place.crowd.callers, counted, strict=True)
+                ]
+                least = min(heard) / expected
+                if least > 0.5 or not watch.was_late:
+                    break
+            assert least > 0.5, "nobody loses their voice"
             after = await place.wait_heard(1.0)
             assert resident_bytes(relay) - resident < 2 * 1024 * 1024
             assert after["relays"] == [relay]

@@ -15,7 +15,7 @@ import trio
 from voicegate.errors import UsageError
 from voicegate.testing.browser import Browser, BrowserError, Kind, open_browser
 from voicegate.testing.network import Namespace, open_namespace
-from voicegate.testing.sound import recognise, speech_like
+from voicegate.testing.sound import Sound, recognise, speech_like
 
 _PAGE = b"""<!doctype html><title>Test</title>
 <script>console.log("hello", 42); setTimeout(() => { throw new Error("late") })</script>
@@ -111,6 +111,11 @@ async def wait_gone(path: Path) -> None:
         await trio.sleep(0.05)
 
 
+def is_tone(heard: Sound, frequency: float) -> bool:
+    is_near = abs(heard.dominant_frequency() - frequency) < 3
+    return is_near and heard.tone_level(frequency) > 10 * heard.tone_level(700)
+
+
 @pytest.mark.interop
 @both
 async def test_a_page_answers_what_it_is_asked(kind: Kind, url: str) -> None:
@@ -189,9 +194,9 @@ async def test_chromium_hears_the_given_file_once_and_then_silence(url: str, tmp
 async def test_firefox_hears_the_tone_of_its_fake_microphone(url: str) -> None:
     async with open_in_time("firefox", preferences={"media.navigator.audio.fake_frequency": 440}) as browser:
         page = await browser.open_page(url)
-        heard = await page.record(_MICROPHONE, seconds=1)
-    assert heard.dominant_frequency() == pytest.approx(440, abs=2)
-    assert heard.tone_level(440) > 10 * heard.tone_level(700)
+        while not is_tone(heard := await page.record(_MICROPHONE, seconds=1), 440):
+            pass  # a stall has spoilt it
+    assert heard.seconds == 1
 
 
 @pytest.mark.interop
@@ -217,14 +222,13 @@ async def test_sound_crosses_a_peer_connection_inside_a_namespace(kind: Kind, tm
             page = await browser.open_page("http://127.0.0.1:8080/")
             candidates = await page.evaluate(_CONNECT_TO_ITSELF)
             heard = await page.record(seconds=2)
-            while kind == "chromium" and recognise(heard, spoken).peak < 0.8:  # a stall has spoilt it
+            while not (
+                recognise(heard, spoken).peak > 0.8 if kind == "chromium" else is_tone(heard, 1000)
+            ):  # a stall has spoilt it
                 heard = await page.record(seconds=2)
         nursery.cancel_scope.cancel()
     host = "127.0.0.1" if kind == "chromium" else "10.77.0.1"  # Firefox offers no loopback address
     assert any(f" {host} " in candidate for candidate in candidates)
-    if kind == "firefox":
-        assert heard.dominant_frequency() == pytest.approx(1000, abs=3)
-        assert heard.tone_level(1000) > 10 * heard.tone_level(700)
 
 
 @pytest.mark.interop

@@ -25,8 +25,10 @@ _START_LIMIT: Final = 120.0
 """Seconds of work until the first input: imports, instrumented."""
 _STALL_LIMIT: Final = 300.0
 """Seconds without progress nor work: what it waits for does not come. Long, since machines stall."""
-_DUMP_TIME: Final = 2.0
+_DUMP_TIME: Final = 10.0
 """Seconds for a process that hangs to say where; deep inside C code it cannot."""
+_DUMP_PAUSE: Final = 0.5
+"""Seconds of silence after which it has said it all."""
 _LINES: Final = 400
 """Lines of its log that are kept: a traceback and what libFuzzer says around it."""
 
@@ -57,6 +59,7 @@ class Worker:
         self._count = 0
         self._worked_before = 0.0
         self._stirred_at = trio.current_time()
+        self._said_at = self._stirred_at
 
     @classmethod
     @asynccontextmanager
@@ -143,9 +146,13 @@ class Worker:
         self.is_hanging = worked - self._worked_before > limit or now - self._stirred_at > _STALL_LIMIT
 
     async def _end_hanging(self) -> None:
+        asked_at = trio.current_time()
         self._process.send_signal(signal.SIGUSR1)
         with trio.move_on_after(_DUMP_TIME):
-            await self._process.wait()
+            while self._said_at <= asked_at or trio.current_time() - self._said_at < _DUMP_PAUSE:
+                with trio.move_on_after(_POLL_INTERVAL):
+                    await self._process.wait()
+                    break
         self._kill()
         await self._process.wait()
 
@@ -158,6 +165,7 @@ class Worker:
             return
         rest = ""
         async for chunk in stderr:
+            self._said_at = trio.current_time()
             *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
             self._lines.extend(lines)
             for status in filter(None, map(_STATUS.search, lines)):

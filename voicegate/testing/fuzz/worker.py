@@ -103,12 +103,11 @@ def _run_atheris(name: str, guard: Callable[[Target], Guard], command: list[str]
     with atheris.instrument_imports(include=["voicegate", name.partition(":")[0].partition(".")[0]]):
         target = guard(_find(name))
         from voicegate.testing.fuzz.mutation import mutate_script
-        from voicegate.testing.targets import SCRIPTED
 
     def mutate(script: bytes, max_length: int, seed: int) -> bytes:
         return mutate_script(script, max_length, Random(seed), atheris.Mutate)  # noqa: S311
 
-    extra = {"custom_mutator": mutate} if name in SCRIPTED else {}
+    extra = {"custom_mutator": mutate} if _is_scripted(name) else {}
     atheris.Setup(command, target, **extra)
     atheris.Fuzz()
 
@@ -118,13 +117,12 @@ def _run_mutation(
 ) -> None:
     """Run what is like the seeds, until the time is over."""
     from voicegate.testing.fuzz.mutation import mutate_bytes, mutate_script
-    from voicegate.testing.targets import SCRIPTED
 
     random = Random()  # noqa: S311
     target = guard(_find(name))
     max_length = max(_MAX_LENGTH, *map(len, seeds), 0)
     mutate = partial(mutate_bytes, random=random)
-    change = partial(mutate_script, random=random, mutate=mutate) if name in SCRIPTED else mutate
+    change = partial(mutate_script, random=random, mutate=mutate) if _is_scripted(name) else mutate
     end = time.monotonic() + seconds  # noqa: TID251 - a process that runs for that long
     for data in seeds:
         target(data)
@@ -136,11 +134,26 @@ def _run_mutation(
 
 
 def _find(name: str) -> Target:
+    if _is_own(name):
+        module, _, function = name.partition(":")
+        found: Target = getattr(import_module(module), function)
+        return found
     from voicegate.testing.targets import TARGETS
 
-    module, _, function = name.partition(":")
-    found: Target = getattr(import_module(module), function) if function else TARGETS[name]
-    return found
+    return TARGETS[name]
+
+
+def _is_scripted(name: str) -> bool:
+    if _is_own(name):
+        return False
+    from voicegate.testing.targets import SCRIPTED
+
+    return name in SCRIPTED
+
+
+def _is_own(name: str) -> bool:
+    """Tell whether a target is the user's own: it needs none of ours, which take seconds to instrument."""
+    return ":" in name
 
 
 def _read(paths: Sequence[str]) -> list[bytes]:
