@@ -16,7 +16,7 @@ from voicegate import cli
 
 
 class CommandLine:
-    """A process that has imported what command lines take, and forks for each: nothing of one is in the next."""
+    """A process that has imported what command lines take, and forks for each: nothing of one is left."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -41,7 +41,7 @@ class CommandLine:
 
 
 def run_here(*arguments: str) -> tuple[int, str]:
-    """Run ``voicegate`` in this process, what a test has patched included; return its status and what it said.
+    """Run ``voicegate`` here, where what a test has patched is patched; return its status and what it said.
 
     Only for commands that leave nothing behind: a server sets up logging for good.
     """
