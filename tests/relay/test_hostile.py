@@ -75,7 +75,7 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 async def test_noise_at_a_million_datagrams_a_minute_is_nothing_to_calls() -> None:
-    with trio.fail_after(500), ExitStack() as stack:
+    with trio.fail_after(540), ExitStack() as stack:
         watch = stack.enter_context(open_watch())
         sockets = [stack.enter_context(closing(bind(number))) for number in range(100)]
         async with open_place(workers=1, calls=CALLS) as place:

@@ -29,8 +29,8 @@ _AT_ONCE: Final = 4
 _PATIENCE: Final = 60.0
 """Seconds for a call to come about."""
 
-_ATTEMPTS: Final = 3
-"""How often a caller calls at most, as people do when a call does not come about."""
+_ATTEMPTS: Final = 8
+"""How often a caller calls at most, as people do when a call does not come about: machines may be full."""
 
 
 class Caller:
