@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,14 @@ def children() -> list[int]:
     """The processes of agents that are there."""
     threads = Path("/proc/self/task").iterdir()
     found = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-    return [int(pid) for pid in found if MARK in Path("/proc", pid, "cmdline").read_text()]
+    return [int(pid) for pid in found if MARK in command_of(pid)]
+
+
+def command_of(pid: str) -> str:
+    """Return how a process was started; nothing of one that is gone meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path("/proc", pid, "cmdline").read_text()
+    return ""
 
 
 async def test_an_agent_in_a_process_answers_many_calls() -> None:
