@@ -14,11 +14,6 @@ from voicegate.testing.network import Namespace, open_namespace
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
-CONSENT_SECONDS = 30
-"""After as long without an answer either side gives up (RFC 7675 §5.1)."""
-TALK_SECONDS = CONSENT_SECONDS + 10
-"""Checks come every 4 to 6 s."""
-
 
 async def run_server_in(namespace: Namespace, *, task_status: trio.TaskStatus[str]) -> None:
     """`voicegate serve` as an operator runs it: the page on loopback, media on the namespace's address."""
@@ -64,7 +59,7 @@ async def hear_hum(page: Page) -> None:
             is_heard = is_pure and abs(heard.dominant_frequency() - 1000) <= 5
 
 
-async def test_firefox_talks_for_longer_than_its_first_consent_lasts() -> None:
+async def test_firefox_talks_for_more_than_a_minute() -> None:
     with trio.fail_after(240):
         async with open_namespace() as namespace, trio.open_nursery() as nursery:
             url = await nursery.start(run_server_in, namespace)
@@ -74,7 +69,7 @@ async def test_firefox_talks_for_longer_than_its_first_consent_lasts() -> None:
                 await page.wait_for("voicegate.state === 'talking'")
                 started_at = trio.current_time()
                 await hear_hum(page)
-                await trio.sleep(started_at + TALK_SECONDS - trio.current_time())
+                await trio.sleep(started_at + 65 - trio.current_time())
                 assert await page.evaluate("voicegate.state") == "talking"
                 assert await page.evaluate("voicegate.connection.connectionState") == "connected"
                 await hear_hum(page)
@@ -82,4 +77,4 @@ async def test_firefox_talks_for_longer_than_its_first_consent_lasts() -> None:
             nursery.cancel_scope.cancel()
     assert isinstance(session, dict)
     assert session["state"] == "connected"
-    assert session["duration_ms"] > 1000 * CONSENT_SECONDS
+    assert session["duration_ms"] > 60_000
