@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -18,6 +18,7 @@ import trio
 
 from tests.command_line import CommandLine
 from tests.harness import hear_back, make_client
+from tests.processes import children, command_of
 from voicegate.testing import sound
 from voicegate.testing.client import ClientState
 from voicegate.testing.phone import open_phone
@@ -89,14 +90,6 @@ async def serve(*options: str, cwd: Path | None = None) -> AsyncIterator[Running
         yield running
 
 
-def children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]
-
-
 def catches(pid: int, number: signal.Signals) -> bool:
     """Tell whether a process has a handler of its own for a signal."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -108,12 +101,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def is_fuzzing(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return b"voicegate.testing.fuzz.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 def run(*arguments: str, cwd: Path | None = None) -> tuple[int, str]:
@@ -500,7 +487,11 @@ def test_a_campaign_that_is_interrupted_leaves_nothing_running() -> None:
     ) as process:
         try:
             # Before that it ends like any program; and it looks for libraries by programs of others.
-            while not (workers := [pid for pid in children(process.pid) if is_fuzzing(pid)]):
+            while not (
+                workers := [
+                    pid for pid in children(process.pid) if "voicegate.testing.fuzz.worker" in command_of(pid)
+                ]
+            ):
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
             assert process.wait(240) == 130

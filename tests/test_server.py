@@ -14,6 +14,7 @@ import trio
 
 import voicegate
 from tests.harness import hear_back, make_client, run_server
+from tests.processes import children, command_of
 from voicegate.testing import sound
 from voicegate.testing.client import ClientCore, ClientState
 from voicegate.testing.phone import Phone, open_phone
@@ -304,10 +305,8 @@ async def settle(server: voicegate.Server) -> None:
         await trio.sleep(0.05)
 
 
-def relay_children() -> list[str]:
-    threads = Path("/proc/self/task").iterdir()
-    children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-    return [pid for pid in children if "voicegate.relay" in Path("/proc", pid, "cmdline").read_text()]
+def relay_children() -> list[int]:
+    return [pid for pid in children() if "voicegate.relay" in command_of(pid)]
 
 
 def footprint() -> tuple[int, Counter[str]]:

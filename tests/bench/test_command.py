@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run_here
-from tests.test_cli import children, is_alive, run
+from tests.processes import children
+from tests.test_cli import is_alive, run
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.agents.process.line import MODULE, SECOND, Line, open_line, wait_until
 from tests.agents.process.test_session import frame
+from tests.processes import children, command_of
 from voicegate.agents.process import AgentProcessError, run_agent_process, sender
 from voicegate.call import Agent
 from voicegate.errors import UsageError
@@ -32,21 +33,12 @@ async def run_process(function: str) -> AsyncIterator[tuple[Agent, trio.Nursery]
                 yield agent, calls
                 calls.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
-    assert not children()
+    assert not agents()
 
 
-def children() -> list[int]:
+def agents() -> list[int]:
     """The processes of agents that are there."""
-    threads = Path("/proc/self/task").iterdir()
-    found = [pid for thread in threads for pid in (thread / "children").read_text().split()]
-    return [int(pid) for pid in found if MARK in command_of(pid)]
-
-
-def command_of(pid: str) -> str:
-    """Return how a process was started; nothing of one that is gone meanwhile."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path("/proc", pid, "cmdline").read_text()
-    return ""
+    return [pid for pid in children() if MARK in command_of(pid)]
 
 
 async def test_an_agent_in_a_process_answers_many_calls() -> None:
@@ -60,7 +52,7 @@ async def test_an_agent_in_a_process_answers_many_calls() -> None:
         for line in lines:
             await wait_until(lambda line=line: len(line.media.queue) == len(spoken))  # type: ignore[misc]
             assert line.media.queue == spoken
-        assert len(children()) == 1
+        assert len(agents()) == 1
         assert agent.__name__ == f"{MODULE}:echo"
 
 
@@ -77,7 +69,7 @@ async def test_audio_for_a_process_that_does_not_read_is_dropped_and_nobody_wait
     async with run_process("never_reads") as (agent, nursery):
         line = open_line(nursery, agent)
         await wait_until(line.report)
-        [pid] = children()
+        [pid] = agents()
         os.kill(pid, signal.SIGSTOP)
         with capture_logs() as logs:
             for number in range(10_000):
@@ -97,7 +89,7 @@ async def test_a_process_that_does_not_even_read_that_calls_are_over_is_given_up
     async with run_process("never_reads") as (agent, nursery):
         line = open_line(nursery, agent)
         await wait_until(line.report)
-        [pid] = children()
+        [pid] = agents()
         os.kill(pid, signal.SIGSTOP)
         while not line.ended.is_set():
             other = open_line(nursery, agent, {"text": "x" * 10_000})
@@ -105,14 +97,14 @@ async def test_a_process_that_does_not_even_read_that_calls_are_over_is_given_up
             other.scope.cancel()
             await other.ended.wait()
         assert str(line.error) == "it does not read what it is sent"
-        await wait_until(lambda: children() not in ([], [pid]))
+        await wait_until(lambda: agents() not in ([], [pid]))
 
 
 async def test_an_agent_that_dies_ends_the_calls_it_had_and_is_there_for_later_ones() -> None:
     async with run_process("dies") as (agent, nursery):
         bystander = open_line(nursery, agent)
         await wait_until(bystander.report)
-        [pid] = children()
+        [pid] = agents()
         bad = open_line(nursery, agent, {"mood": "bad"})
         for line in bad, bystander:
             await line.ended.wait()
@@ -120,7 +112,7 @@ async def test_an_agent_that_dies_ends_the_calls_it_had_and_is_there_for_later_o
             assert str(line.error) == "the agent's process ended with exit status 3"
         later = open_line(nursery, agent)
         await wait_until(later.report)
-        assert children() != [pid]
+        assert agents() != [pid]
 
 
 async def test_a_process_that_is_killed_again_and_again_is_replaced_each_time() -> None:
@@ -128,7 +120,7 @@ async def test_a_process_that_is_killed_again_and_again_is_replaced_each_time() 
         for _ in range(3):
             line = open_line(nursery, agent)
             await wait_until(line.report)
-            [pid] = children()
+            [pid] = agents()
             os.kill(pid, signal.SIGKILL)
             await line.ended.wait()
             assert str(line.error) == "the agent's process ended with exit status -9"
@@ -136,7 +128,7 @@ async def test_a_process_that_is_killed_again_and_again_is_replaced_each_time() 
 
 async def test_ctrl_c_on_the_terminal_does_not_reach_agents() -> None:
     async with run_process("never_reads"):
-        [pid] = children()
+        [pid] = agents()
         assert os.getpgid(pid) != os.getpgid(0)
 
 
@@ -178,7 +170,7 @@ async def test_an_agent_that_can_not_be_had_is_refused_in_its_own_words(
     with trio.fail_after(240):
         with pytest.raises(UsageError, match=words):
             await run_agent_process(f"{name}:agent")
-    assert not children()
+    assert not agents()
 
 
 async def test_an_agent_of_the_users_own_folder_is_found(
