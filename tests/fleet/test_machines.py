@@ -16,7 +16,7 @@ from tests.signalling.test_whip import CANDIDATES, FRAGMENT, SDP
 from tests.worker import patient
 from voicegate.access import Admission
 from voicegate.config import Address, Config
-from voicegate.directory import MemoryDirectory
+from voicegate.directory import MemoryDirectory, RelayLease
 from voicegate.fleet import FleetCalls, run_peer_listener
 from voicegate.sdp import IceFragment
 from voicegate.sdp.candidate import host_candidates
@@ -137,7 +137,7 @@ async def run_machine(
             run_workers,
             config,
             secrets=[SECRET],
-            candidates=CANDIDATE,
+            relays={"here": RelayLease(udp=(("127.0.0.1", 9),))},
             hop_host="127.0.0.1",
             directory=directory,
             wrap=lambda workers: FleetCalls(workers, directory, secrets=[SECRET], region=region),

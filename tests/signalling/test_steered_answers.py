@@ -14,6 +14,7 @@ from tests.harness import make_client, run_server
 from voicegate.access import Admission
 from voicegate.agents import echo
 from voicegate.config import Config
+from voicegate.directory import MemoryDirectory, Snapshot
 from voicegate.errors import UsageError
 from voicegate.observability import Metrics
 from voicegate.sdp import Candidate, IceFragment, SessionDescription
@@ -77,6 +78,21 @@ async def test_the_answer_to_a_client_begins_with_the_relay_nearest_to_it(worker
             figures = (await http.get("/metrics")).text
     assert "voicegate_steering_ignored_total{" in figures
     assert "voicegate_steering_relays" in figures
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_first_answer_knows_the_relay_of_its_machine(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news, silence = trio.open_memory_channel[Snapshot](0)
+    monkeypatch.setattr(MemoryDirectory, "watch", lambda _: silence)
+    with trio.fail_after(120):
+        async with (
+            run_server(**SETTINGS, agent=None, workers=workers) as server,
+            httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http,
+        ):
+            assert relays(await answer(http, "/v1/whip")) == ["127.0.0.1", "192.0.2.1", "2001:db8::1"]
+    news.close()
 
 
 async def test_so_many_relays_are_listed_as_the_configuration_says() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from voicegate.access import hash_key
 from voicegate.config import Address, Config, SetUp
-from voicegate.sdp.candidate import host_candidates
+from voicegate.directory import RelayLease
+from voicegate.signalling.relays import RelayList
 from voicegate.worker.control import WorkerSettings, server_socket, worker_socket
 
 CONFIGS = [
@@ -49,16 +50,15 @@ def test_settings_survive_their_journey_and_do_not_show_secrets(config: Config) 
         config=config,
         secrets=[b"\xfe" * 16],
         hop=Address("::1", 0),
-        candidates=host_candidates(udp=[("192.0.2.1", 1)], tcp=[("2001:db8::1", 2)]),
         folder=Path("folder"),
         import_path=["", "beside"],
         logging={"level": "info", "json": True},
+        relays=RelayList({"a": RelayLease(udp=(("192.0.2.1", 1),), tcp=(("2001:db8::1", 2),))}),
     )
     received = WorkerSettings.from_json(json.loads(json.dumps(settings.to_json())))
     assert received.secrets == settings.secrets
-    for name in ("number", "count", "transceiver_id", "hop", "folder", "import_path", "logging"):
+    for name in ("number", "count", "transceiver_id", "hop", "folder", "import_path", "logging", "relays"):
         assert getattr(received, name) == getattr(settings, name)
-    assert tuple(received.candidates) == settings.candidates
     assert received.config == attrs.evolve(config, secrets=())
     assert "xfe" not in repr(settings)
 

@@ -17,7 +17,6 @@ from tests.harness import make_client
 from tests.worker import patient
 from voicegate.config import Address, Config
 from voicegate.directory import MemoryDirectory, RelayLease, TransceiverLease
-from voicegate.sdp.candidate import host_candidates
 from voicegate.signalling import CallService, RequestRefused
 from voicegate.worker import Workers, run_workers
 
@@ -96,7 +95,7 @@ async def open_place(
                     run_workers,
                     Config(**settings),
                     secrets=[bytes(16)],
-                    candidates=host_candidates(udp=[("127.0.0.1", 9)]),
+                    relays={"here": RelayLease(udp=(("127.0.0.1", 9),))},
                     hop_host="127.0.0.1",
                     hop=hop,
                     directory=directory,

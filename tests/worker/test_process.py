@@ -14,8 +14,9 @@ from trio.testing import memory_stream_pair
 from tests.harness import make_client
 from voicegate.child.channel import ControlChannel, ControlMessage
 from voicegate.config import Address, Config
-from voicegate.sdp.candidate import host_candidates
+from voicegate.directory import RelayLease
 from voicegate.signalling import RemoteCalls, RequestRefused, UnixDoor, hold_address
+from voicegate.signalling.relays import RelayList
 from voicegate.transceiver.call_id import transceiver_id_of
 from voicegate.worker.control import WorkerSettings, worker_socket
 from voicegate.worker.process import run_worker
@@ -42,7 +43,7 @@ async def open_worker(**settings: object) -> AsyncIterator[tuple[ControlChannel,
             config=config,
             secrets=[bytes(16)],
             hop=Address("127.0.0.1", 0),
-            candidates=host_candidates(udp=[("127.0.0.1", 9)]),
+            relays=RelayList({"here": RelayLease(udp=(("127.0.0.1", 9),))}),
             folder=Path(folder),
             import_path=list(sys.path),
         )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import Final
 
 import trio
 
@@ -16,9 +15,8 @@ from voicegate.fleet import FleetCalls, FleetCounts, run_peer_listener
 from voicegate.fleet.calls import MachineCalls
 from voicegate.observability import Metrics
 from voicegate.relay import Relay
-from voicegate.sdp.candidate import host_candidates
 from voicegate.server.handle import Server
-from voicegate.server.place import LOOK_SECONDS, Announced, hop_of_transceiver, relay_lease
+from voicegate.server.place import LOOK_SECONDS, Announced, hop_of_transceiver
 from voicegate.signalling import CallService, serve_http
 from voicegate.signalling.locate import Locator
 from voicegate.signalling.relays import RelayChooser, RelayList
@@ -60,8 +58,6 @@ class Back:
         self._secrets = secrets
         self._relay = relay
         self._counts = FleetCounts()
-        own = None if relay is None else relay_lease(config, relay)
-        self._candidates: Final = () if own is None else host_candidates(udp=own.udp, tcp=own.tcp)
 
     async def run_here(
         self,
@@ -84,9 +80,9 @@ class Back:
                     transceiver_id=await self._directory.claim(config.cluster),
                     collector=collector,
                 )
-                transceiver.candidates = self._candidates
                 await nursery.start(transceiver.run)
                 relays, locator = RelayChooser(config), Locator(config)
+                relays.update(RelayList(self._directory.snapshot().relays))
                 calls = self._make_calls(transceiver, agents, relays, locator)
                 peer = await self._open_to_peers(calls, nursery)
                 announce = partial(self._announce, calls, port.address[1])
@@ -150,7 +146,7 @@ class Back:
                     run_workers,
                     config,
                     secrets=self._secrets,
-                    candidates=self._candidates,
+                    relays=self._directory.snapshot().relays,
                     hop_host=await Announced(config, hop.host).find(),
                     hop=hop,
                     directory=self._directory,

@@ -42,7 +42,8 @@ async def run_front(
     )
     async with trio.open_nursery() as nursery:
         relay = await nursery.start(run_relay, relay_config, directory)
-        nursery.start_soon(_announce, relay, config, directory)
+        # Before whoever waits for this relay looks for it in the directory.
+        await nursery.start(_announce, relay, config, directory)
         task_status.started(relay)
         async for snapshot in directory.watch():
             relay.set_transceivers(snapshot.hops)
@@ -56,10 +57,17 @@ async def _learn(directory: Directory) -> None:
                 return
 
 
-async def _announce(relay: Relay, config: Config, directory: Directory) -> None:
+async def _announce(
+    relay: Relay, config: Config, directory: Directory, *, task_status: trio.TaskStatus[None]
+) -> None:
+    def register() -> None:
+        directory.register_relay(config.relay_name, relay_lease(config, relay))
+
     try:
+        register()
+        task_status.started()
         while True:
-            directory.register_relay(config.relay_name, relay_lease(config, relay))
             await relay.wait_drain_changed()
+            register()
     finally:
         directory.unregister_relay(config.relay_name)

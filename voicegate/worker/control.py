@@ -25,7 +25,6 @@ import attrs
 from voicegate.access import ApiKey
 from voicegate.child.channel import ControlMessage
 from voicegate.config import Address, AgentSpec, Config, Geo, Region, SetUp
-from voicegate.sdp import Candidate
 from voicegate.signalling.relays import RelayList
 
 __all__ = ["WorkerSettings", "server_socket", "worker_socket"]
@@ -45,8 +44,6 @@ class WorkerSettings:
     secrets: Sequence[bytes] = attrs.field(repr=False)
     hop: Address
     """Where to take packets from relays; port 0: on a free one."""
-    candidates: Sequence[Candidate]
-    """The addresses that answers list as long as there are no relays to choose among."""
     folder: Path
     """Where the private sockets are."""
     import_path: Sequence[str]
@@ -68,7 +65,6 @@ class WorkerSettings:
                 "hop": Address(*value["hop"]),
                 "relays": RelayList.decode(value["relays"]),
                 "secrets": [b64decode(secret) for secret in value["secrets"]],
-                "candidates": [Candidate.decode(candidate) for candidate in value["candidates"]],
                 "folder": Path(value["folder"]),
             }
         )
@@ -84,7 +80,6 @@ class WorkerSettings:
                 if name not in ("secrets", "secrets_file")
             },
             "secrets": [b64encode(secret).decode() for secret in self.secrets],
-            "candidates": [candidate.encode() for candidate in self.candidates],
             "folder": str(self.folder),
             "relays": self.relays.encode(),
         }

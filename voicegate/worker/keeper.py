@@ -36,13 +36,13 @@ _log = structlog.get_logger(__name__)
 class Orders:
     """What all workers are told, and what the directory is told of all of them."""
 
-    def __init__(self, *, hop_host: str) -> None:
+    def __init__(self, *, hop_host: str, relays: RelayList) -> None:
         self.hop_host = hop_host
         """The address of this machine, where a worker's own is a wildcard."""
         self.peer: Address | None = None
         """Where other machines of the cluster ask about the calls, if they may."""
         self.drains_until: float | None = None
-        self.relays = RelayList()
+        self.relays = relays
         self.changed = trio.Event()
         """Set, and replaced, when there is something to tell."""
 

@@ -104,7 +104,6 @@ async def _serve(settings: WorkerSettings, *, task_status: trio.TaskStatus[_Work
                 transceiver_id=settings.transceiver_id,
                 collector=collector,
             )
-            transceiver.candidates = settings.candidates
             relays = RelayChooser(config)
             relays.update(settings.relays)
             await nursery.start(transceiver.run)

@@ -23,7 +23,6 @@ from voicegate.config import Address, Config
 from voicegate.directory import Directory, RelayLease
 from voicegate.errors import UsageError
 from voicegate.observability import Metrics, logging_settings
-from voicegate.sdp import Candidate
 from voicegate.signalling import (
     JSON,
     CreatedCall,
@@ -45,6 +44,7 @@ from voicegate.worker.keeper import ANSWER_SECONDS, Orders, WorkerKeeper
 if TYPE_CHECKING:
     from voicegate.ice import Credentials
     from voicegate.relay import Relay
+    from voicegate.sdp import Candidate
     from voicegate.transceiver.task import ActiveCall
 
 __all__ = ["Workers", "run_workers"]
@@ -58,7 +58,7 @@ async def run_workers(
     config: Config,
     *,
     secrets: Sequence[bytes],
-    candidates: Sequence[Candidate],
+    relays: Mapping[str, RelayLease],
     hop_host: str,
     directory: Directory,
     relay: "Relay | None" = None,
@@ -72,7 +72,7 @@ async def run_workers(
     Args:
         config: The server's.
         secrets: Those that credentials are made of.
-        candidates: The relay's addresses, as answers list them as long as no others are known.
+        relays: Those that the first answers choose among; see `Workers.set_relays`.
         hop_host: The local address on which relays reach the transceivers.
         directory: Where the workers' transceivers are announced.
         relay: The one of this machine, if it has one.
@@ -89,10 +89,10 @@ async def run_workers(
     with await hold_address(config.http.host, config.http.port) as held, _folder() as folder:
         http = Address(*held.getsockname()[:2])
         hop = hop or Address(hop_host, 0)
-        settings = _settings_of_all(attrs.evolve(config, http=http), secrets, candidates, hop, Path(folder))
+        settings = _settings_of_all(attrs.evolve(config, http=http), secrets, hop, Path(folder))
         async with trio.open_nursery() as nursery:
             reserve = Reserve(nursery, "voicegate.worker", patience=_PATIENCE)
-            orders = Orders(hop_host=hop_host)
+            orders = Orders(hop_host=hop_host, relays=RelayList(relays))
             keepers = [
                 WorkerKeeper(number, settings, orders, directory, reserve=reserve)
                 for number in range(config.workers)
@@ -108,9 +108,7 @@ async def run_workers(
     raise UsageError(causes[0])
 
 
-def _settings_of_all(
-    config: Config, secrets: Sequence[bytes], candidates: Sequence[Candidate], hop: Address, folder: Path
-) -> WorkerSettings:
+def _settings_of_all(config: Config, secrets: Sequence[bytes], hop: Address, folder: Path) -> WorkerSettings:
     """Return what all workers are told at first, but for what is each one's own."""
     return WorkerSettings(
         number=0,
@@ -119,7 +117,6 @@ def _settings_of_all(
         config=config,
         secrets=secrets,
         hop=hop,
-        candidates=candidates,
         folder=folder,
         import_path=sys.path,
         logging=logging_settings(),
