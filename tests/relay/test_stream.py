@@ -3,6 +3,7 @@
 import resource
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from voicegate.wire.path import address_bytes
 
 CHECK = check()
 ANSWER = b"\x01\x01" + bytes(62)
+RESET = struct.pack("ii", 1, 0)
 HOST = address_bytes("127.0.0.1")
 
 
@@ -42,6 +44,8 @@ class Bench:
         self.addresses: list[tuple[str, int]] = [sock.getsockname()[:2] for sock in sockets]
         self.counters = Counters()
         self.batches: list[tuple[list[bytes], Client]] = []
+        self.reply = b""
+        """What is said to each batch at once."""
         self._peers: list[Peer] = []
         self._arrival = trio.Event()
         self.server = StreamServer(
@@ -53,6 +57,8 @@ class Bench:
 
     def _handle(self, batch: Sequence[bytes], client: Client, now: float) -> None:
         self.batches.append((list(batch), client))
+        if self.reply:
+            self.server.send(client, self.reply)
         self._arrival.set()
 
     async def receive(self) -> tuple[list[bytes], Client]:
@@ -218,6 +224,23 @@ async def test_what_was_queued_leaves_in_one_write_each_frame_whole() -> None:
 async def test_who_is_not_connected_gets_nothing() -> None:
     async with open_bench() as bench:
         assert not bench.server.send((HOST, 1, True), MEDIA)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_last_words_are_heard_though_nobody_reads_the_answers(tls: bool) -> None:
+    async with open_bench(tls=server_context()) as bench:
+        peer = await (bench.connect_tls() if tls else bench.connect())
+        await peer.open(bench)
+        bench.reply = media(0)
+        said = [media(number, 1000) for number in range(30)] + [DTLS]
+        await peer.send(*said)
+        # Whatever is written to it from now on breaks the connection.
+        peer.transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        peer.transport.socket.close()
+        heard: list[bytes] = []
+        while heard[-1:] != [DTLS]:
+            heard += (await bench.receive())[0]
+        assert heard == said
 
 
 @pytest.mark.parametrize("is_half", [False, True], ids=["closed", "half-closed"])

@@ -20,6 +20,7 @@ import ssl
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -167,42 +168,40 @@ class StreamServer:
     ) -> None:
         with connection.life:
             try:
-                link, start = await self._begin(transport)
+                link = await self._begin(transport)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(connection.write, link)
-                    await self._read(link, start, client)
+                    await self._read(link, client)
                     nursery.cancel_scope.cancel()
             except* WireError:
                 self._counters.add(Count.STREAMS_REFUSED)
             except* trio.BrokenResourceError:
                 pass
 
-    async def _begin(self, transport: trio.SocketStream) -> tuple[trio.abc.Stream, bytes]:
-        """Find out what is spoken; return what to read on from, and what was read already."""
+    async def _begin(self, transport: trio.SocketStream) -> trio.abc.Stream:
+        """Find out what is spoken; return where frames are read and written."""
         start = b""
         while len(start) < LENGTH_BYTES:
             data = await transport.receive_some(_READ_BYTES)
             if not data:
                 raise trio.BrokenResourceError
             start += data
+        link = _Transport(transport, start)
         if not start.startswith(_TLS_HANDSHAKE):
-            return transport, start
+            return link
         if self._tls is None:
             raise WireError("TLS, and no certificate for it")
-        replayed = _Replayed(transport, start)
-        return trio.SSLStream(replayed, self._tls, server_side=True, https_compatible=True), b""
+        return trio.SSLStream(link, self._tls, server_side=True, https_compatible=True)
 
-    async def _read(self, link: trio.abc.Stream, start: bytes, client: Client) -> None:
+    async def _read(self, link: trio.abc.Stream, client: Client) -> None:
         reader = FrameReader(limit=MAX_CLIENT_DATAGRAM)
         has_checked = False
-        data: bytes | bytearray = start or await link.receive_some(_READ_BYTES)
-        while data:
+        while data := await link.receive_some(_READ_BYTES):
             if batch := reader.feed(data):
                 if not has_checked and not _is_check(batch[0]):
                     raise WireError("the first frame is no connectivity check")
                 has_checked = True
                 self._handle(batch, client, trio.current_time())
-            data = await link.receive_some(_READ_BYTES)
 
 
 class _Connection:
@@ -287,21 +286,25 @@ class _Queue:
         return framed
 
 
-class _Replayed(trio.abc.Stream):
-    """A stream whose first bytes were read already."""
+class _Transport(trio.abc.Stream):
+    """A connection whose first bytes were read already, and which only reading finds broken.
+
+    A client that has left hears nothing more, but its last words, such as a goodbye, may still be there.
+    """
 
     def __init__(self, stream: trio.SocketStream, start: bytes) -> None:
         self._stream = stream
         self._start = start
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if start := self._start:
             self._start = b""
             return start
-        return bytes(await self._stream.receive_some(max_bytes))
+        return await self._stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        with suppress(trio.BrokenResourceError):
+            await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
