@@ -1,5 +1,6 @@
 """The bridge's core: nothing a server sends can hurt it, and its pieces keep their laws."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -124,6 +125,43 @@ def test_what_is_heard_without_a_server_is_kept_for_a_while() -> None:
     bridge.handle_text(json.dumps(started))
     told = [event.event for event in events(bridge) if isinstance(event, EventReceived)]
     assert told[-1]["audio_start_ms"] == 6500, "by the call's clock"
+
+
+def heard(bridge: Bridge) -> bytes:
+    """Return what the server is told of the user's voice."""
+    sent = transmits(bridge)
+    return b"".join(base64.b64decode(event["audio"]) for event in sent if event["type"].endswith("append"))
+
+
+@pytest.mark.parametrize("end", ["input_audio_buffer.committed", "input_audio_buffer.cleared", None])
+def test_a_question_that_was_cut_off_is_heard_whole_by_the_next_server(end: str | None) -> None:
+    bridge = opened()
+    bridge.add_audio(b"\1\0" * 2400, position_ms=0.0)
+    bridge.handle_text('{"type":"input_audio_buffer.speech_started","audio_start_ms":0,"item_id":"i"}')
+    if end is not None:
+        bridge.handle_text(json.dumps({"type": end, "item_id": "i"}))
+    bridge.add_audio(b"\2\0" * 2400, position_ms=100.0)
+    assert heard(bridge) == b"\1\0" * 2400 + b"\2\0" * 2400
+    bridge.disconnected("gone")
+    bridge.add_audio(b"\3\0" * 2400, position_ms=200.0)
+    bridge.connected(now=1.0)
+    bridge.handle_text('{"type":"session.created","session":{"type":"realtime"}}')
+    begun = b"" if end else b"\1\0" * 2400
+    assert heard(bridge) == begun + b"\2\0" * 2400 + b"\3\0" * 2400
+    bridge.handle_text('{"type":"input_audio_buffer.speech_started","audio_start_ms":50,"item_id":"j"}')
+    told = [event.event for event in events(bridge) if isinstance(event, EventReceived)]
+    assert told[-1]["audio_start_ms"] == (150 if end else 50), "by the call's clock"
+
+
+def test_what_the_client_clears_no_server_hears() -> None:
+    bridge = opened()
+    bridge.add_audio(bytes(4800), position_ms=0.0)
+    bridge.disconnected("gone")
+    bridge.handle_client_event({"type": "input_audio_buffer.clear"}, now=0.0)
+    transmits(bridge)
+    bridge.connected(now=1.0)
+    bridge.handle_text('{"type":"session.created","session":{"type":"realtime"}}')
+    assert heard(bridge) == b""
 
 
 def test_early_events_are_bounded_and_come_after_the_session() -> None:

@@ -3,9 +3,10 @@
 1. `Bridge.connected`: the server is expected to greet, which shows its dialect; after a moment it is taken
    for a modern one that does not greet.
 2. It is told the session, what was said so far if it is not the first server of this call, and what was
-   heard meanwhile. A question that no audio has answered yet is asked again.
+   heard since the last turn, in part perhaps by the server before. A question that no audio has answered yet
+   is asked again.
 3. Events go both ways, with ids that stay the client's own. What a server cannot do is done without it.
-4. `Bridge.disconnected`: responses end as failed; what is heard is kept, for a while, and so on from 1.
+4. `Bridge.disconnected`: responses end as failed; and so on from 1.
 
 Nothing that a server sends raises: what makes no sense is counted and dropped.
 
@@ -52,7 +53,7 @@ MAX_EARLY: Final = 5120
 seconds of what a client may send."""
 
 KEPT_SECONDS: Final = 20
-"""Of what the user says while there is no server; a question takes no longer."""
+"""Of what the user has said that no server has made a turn of; a question takes no longer."""
 
 _MAX_MILLISECONDS: Final = 86_400_000
 
@@ -116,7 +117,7 @@ class Bridge:
         # What the server is making, and what it still owes
         self._responses: dict[str, _Response] = {}
         self._owed: JSONObject | None = None
-        # Audio in: what waits for a server, and how the server's clock lies against the call's
+        # Audio in: what the next server is to hear, and how the server's clock lies against the call's
         self._kept = bytearray()
         self._kept_at_ms = 0.0
         self._sent_samples = 0
@@ -200,14 +201,13 @@ class Bridge:
             pcm: the samples.
             position_ms: where in the call they begin.
         """
-        if self._is_open:
-            self._append(pcm, position_ms)
-            return
         rate = self._options.input_rate
         self._kept += pcm
         del self._kept[: max(0, len(self._kept) - KEPT_SECONDS * rate * SAMPLE_BYTES)]
         length = (len(pcm) - len(self._kept)) * 1000 / (SAMPLE_BYTES * rate)
         self._kept_at_ms = position_ms + length
+        if self._is_open:
+            self._append(pcm, position_ms)
 
     def handle_client_event(self, event: Mapping[str, Any], *, now: float) -> None:
         """Take an event of the client's; what is wrong with it is told there, and no server hears of it."""
@@ -229,9 +229,6 @@ class Bridge:
                 self._owed = dict(event.get("response") or {})
                 if self._is_open:
                     self._request({**event, **self._asked()}, now=now)
-            case {"type": "input_audio_buffer.clear"} if not self._is_open:
-                self._kept.clear()
-                self._make_do(event)
             case {"type": "conversation.item.truncate", "item_id": str(item_id)}:
                 self._history.truncate(item_id, event["audio_end_ms"])
                 self._request(event, now=now)
@@ -279,6 +276,8 @@ class Bridge:
             self._follow_item(event)
         elif kind.startswith("input_audio_buffer."):
             event = self._shifted(event)
+            if kind in {"input_audio_buffer.committed", "input_audio_buffer.cleared"}:
+                self._kept.clear()
         self._tell(event)
         if kind == "input_audio_buffer.speech_started" and self._wish.interrupts:
             if self._responses:  # which most servers do for themselves
@@ -395,9 +394,8 @@ class Bridge:
         early, self._early = self._early, []
         for event, at in early:
             self.handle_client_event(event, now=at)
-        kept, self._kept = bytes(self._kept), bytearray()
-        if kept:
-            self._append(kept, self._kept_at_ms)
+        if self._kept:
+            self._append(bytes(self._kept), self._kept_at_ms)
         if self._owed is not None and not early:
             self._send_own(self._asked())
 
@@ -436,6 +434,7 @@ class Bridge:
             case {"type": "conversation.item.delete", "item_id": str(item_id)}:
                 self._tell({"type": "conversation.item.deleted", "item_id": item_id})
             case {"type": "input_audio_buffer.clear"}:
+                self._kept.clear()
                 self._tell({"type": "input_audio_buffer.cleared"})
             case {"type": "conversation.item.create", "item": Mapping() as item}:
                 made = {"id": self._names.make(), "object": "realtime.item", "status": "completed", **item}
