@@ -34,6 +34,7 @@ SIDE_BY_SIDE: Final = (
     "scenarios",
     "sctp",
     "sdp",
+    "server",
     "signalling",
     "socket_call",
     "srtp",

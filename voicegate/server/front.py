@@ -1,19 +1,16 @@
 """The relay of a machine: it follows the directory, and the directory knows of it."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 
 from voicegate.config import Address, Config
 from voicegate.directory import Directory
 from voicegate.relay import Relay, RelayConfig, run_relay
+from voicegate.server.learn import learn
 from voicegate.server.place import relay_lease
 
 __all__ = ["run_front"]
-
-LEARN_SECONDS: Final = 1.5
-"""For the first word of the directory, which may be on another continent, before clients are listened to."""
 
 
 async def run_front(
@@ -29,7 +26,8 @@ async def run_front(
     Errors: UsageError when it can't start. Cancellation: takes it out of the directory, too.
     """
     if config.directory is not None:
-        await _learn(directory)
+        # What comes before a transceiver is known has nowhere to go.
+        await learn(directory, lambda snapshot: snapshot.transceivers)
     relay_config = RelayConfig(
         secrets=secrets,
         public=config.udp,
@@ -47,14 +45,6 @@ async def run_front(
         task_status.started(relay)
         async for snapshot in directory.watch():
             relay.set_transceivers(snapshot.hops)
-
-
-async def _learn(directory: Directory) -> None:
-    """Wait until the directory has told of somebody, if it does: what comes before that has nowhere to go."""
-    with trio.move_on_after(LEARN_SECONDS):
-        async for snapshot in directory.watch():
-            if snapshot.transceivers:
-                return
 
 
 async def _announce(

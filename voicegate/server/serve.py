@@ -20,6 +20,7 @@ from voicegate.relay.operation import OperationApp
 from voicegate.server.back import Back
 from voicegate.server.front import run_front
 from voicegate.server.handle import RelayServer, Server
+from voicegate.server.learn import learn
 from voicegate.server.place import hop_of_relay
 from voicegate.signalling import serve_app
 from voicegate.signalling.api import Access
@@ -83,6 +84,8 @@ async def serve_transceiver(
     config.check_role("transceiver")
     _check_agent(agent, config)
     async with open_directory(config, secrets=config.secrets) as directory:
+        # Before a relay is known, an answer leads nowhere, or only to those that the configuration lists.
+        await learn(directory, lambda snapshot: snapshot.relays)
         back = Back(config, directory, secrets=config.secrets, relay=None)
         await _run(back, agent, config, owns_process=owns_process, task_status=task_status)
 
