@@ -133,7 +133,9 @@ def heard(bridge: Bridge) -> bytes:
     return b"".join(base64.b64decode(event["audio"]) for event in sent if event["type"].endswith("append"))
 
 
-@pytest.mark.parametrize("end", ["input_audio_buffer.committed", "input_audio_buffer.cleared", None])
+@pytest.mark.parametrize(
+    "end", ["input_audio_buffer.committed", "input_audio_buffer.cleared", "response.created", None]
+)
 def test_a_question_that_was_cut_off_is_heard_whole_by_the_next_server(end: str | None) -> None:
     bridge = opened()
     bridge.add_audio(b"\1\0" * 2400, position_ms=0.0)

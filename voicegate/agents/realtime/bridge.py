@@ -55,6 +55,9 @@ seconds of what a client may send."""
 KEPT_SECONDS: Final = 20
 """Of what the user has said that no server has made a turn of; a question takes no longer."""
 
+_ENDS_TURN: Final = ("input_audio_buffer.committed", "input_audio_buffer.cleared", "response.created")
+"""What is said next is another turn. Not all servers tell of the first."""
+
 _MAX_MILLISECONDS: Final = 86_400_000
 
 JSONObject: TypeAlias = dict[str, Any]
@@ -276,8 +279,8 @@ class Bridge:
             self._follow_item(event)
         elif kind.startswith("input_audio_buffer."):
             event = self._shifted(event)
-            if kind in {"input_audio_buffer.committed", "input_audio_buffer.cleared"}:
-                self._kept.clear()
+        if kind in _ENDS_TURN:
+            self._kept.clear()
         self._tell(event)
         if kind == "input_audio_buffer.speech_started" and self._wish.interrupts:
             if self._responses:  # which most servers do for themselves
