@@ -251,6 +251,8 @@ async def test_an_answer_in_pieces_is_passed_on() -> None:
 async def test_a_broken_connection_is_logged_and_harms_no_other(
     address: tuple[str, int], stream: trio.SocketStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await stream.send_all(GET)
+    assert (await read_response(stream))[0].startswith(b"HTTP/1.1 200")
     async def break_down(_self: HttpConnection) -> None:
         raise ZeroDivisionError
 
@@ -259,6 +261,8 @@ async def test_a_broken_connection_is_logged_and_harms_no_other(
         async with await trio.open_tcp_stream(*address) as other:
             assert await read_all(other) == b""
     assert [entry["event"] for entry in logs] == ["http_connection_failed"]
+    await stream.send_all(GET)
+    assert (await read_response(stream))[0].startswith(b"HTTP/1.1 200")
     async with await trio.open_tcp_stream(*address) as another:
         await another.send_all(GET)
         assert (await read_response(another))[0].startswith(b"HTTP/1.1 200")

@@ -132,6 +132,7 @@ async def test_connections_past_the_limit_are_closed_unread(
 
 
 async def test_no_task_outlives_its_connection(address: tuple[str, int]) -> None:
+    await trio.testing.wait_all_tasks_blocked(0.01)  # all tasks of the server are there
     before = trio.lowlevel.current_statistics().tasks_living
     for request in (
         GET,

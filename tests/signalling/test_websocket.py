@@ -223,6 +223,7 @@ async def test_a_client_that_vanishes_is_noticed(
     service: MemoryService, address: tuple[str, int], autojump_clock: trio.testing.MockClock
 ) -> None:
     autojump_clock.autojump_threshold = 0.3
+    await trio.testing.wait_all_tasks_blocked(0.01)  # all tasks of the server are there
     before = trio.lowlevel.current_statistics().tasks_living
     async with await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(UPGRADE + NONCE + b"Sec-WebSocket-Version: 13\r\n\r\n")
