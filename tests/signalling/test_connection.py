@@ -253,6 +253,7 @@ async def test_a_broken_connection_is_logged_and_harms_no_other(
 ) -> None:
     await stream.send_all(GET)
     assert (await read_response(stream))[0].startswith(b"HTTP/1.1 200")
+
     async def break_down(_self: HttpConnection) -> None:
         raise ZeroDivisionError
 
