@@ -2,15 +2,20 @@
 
 The agent says a tone for ever and speech detection empties its output. Silence is measured at the end of a
 client of our own, whose last packet that is not silent left the server a moment before, and in Chromium,
-where what its speakers would play has fallen silent. All share the wall clock of one machine.
+where what its speakers would play has fallen silent. All share the wall clock of one machine. A machine that
+stalls makes both later, and Chromium's buffer longer for minutes; so a program that only sleeps tells
+meanwhile how late it is woken.
 """
 
 import json
 import math
+import os
 import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 
@@ -18,6 +23,7 @@ import trio
 
 from bench.child import Child, open_child, serve_calls
 from tests.harness import make_client
+from voicegate.bench.floor import Floor, FloorMeter, open_floor_meter, worst
 from voicegate.call import Call, Interrupted, SpeechStopped
 from voicegate.observability import configure_logging
 from voicegate.testing.browser import open_browser
@@ -122,24 +128,49 @@ async def measure_browser(trials: int) -> list[float]:
     return [seconds for seconds in found if seconds < PAUSE]
 
 
-def show(where: str, delays: list[float]) -> dict[str, float]:
+async def measure_with_floor(
+    measure: Callable[[int], Awaitable[list[float]]], trials: int
+) -> tuple[list[float], Floor]:
+    """Measure, and how late each processor wakes up in about the same time."""
+    floors: list[Floor] = []
+
+    async def sleep(meter: FloorMeter) -> None:
+        floors.append(await meter.measure(trials * (SPOKEN + PAUSE)))
+
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        meters = [
+            await stack.enter_async_context(open_floor_meter(folder, processor=processor))
+            for processor in os.sched_getaffinity(0)
+        ]
+        async with trio.open_nursery() as nursery:
+            for meter in meters:
+                nursery.start_soon(sleep, meter)
+            delays = await measure(trials)
+    return delays, worst(floors)
+
+
+def show(where: str, delays: list[float], floor: Floor) -> dict[str, float]:
     ordered = sorted(1000 * seconds for seconds in delays)
     figures = {
         "trials": len(ordered),
         "median_ms": median(ordered),
         "p95_ms": ordered[int(0.95 * len(ordered))],
         "longest_ms": ordered[-1],
+        "floor_p99_ms": 1000 * floor.p99,
+        "floor_longest_ms": 1000 * floor.max,
     }
-    line = f"{figures['median_ms']:9.1f}{figures['p95_ms']:9.1f}{figures['longest_ms']:9.1f}"
+    line = "".join(f"{figure:10.1f}" for name, figure in figures.items() if name != "trials")
     print(f"{where:26}{len(ordered):7}{line}", flush=True)
     return figures
 
 
 def main(trials: int = TRIALS) -> dict[str, dict[str, float]]:
-    print(f"{'from speech to silence, ms':26}{'trials':>7}{'median':>9}{'p95':>9}{'longest':>9}")
+    columns = ("median", "p95", "longest", "floor p99", "longest")
+    print(f"{'from speech to silence, ms':26}{'trials':>7}" + "".join(f"{name:>10}" for name in columns))
     return {
-        "socket": show("at the server's socket", trio.run(measure_socket, trials)),
-        "chromium": show("in Chromium", trio.run(measure_browser, trials)),
+        "socket": show("at the server's socket", *trio.run(measure_with_floor, measure_socket, trials)),
+        "chromium": show("in Chromium", *trio.run(measure_with_floor, measure_browser, trials)),
     }
 
 

@@ -54,17 +54,14 @@ async def test_speaking_over_the_parrot_stops_it(tmp_path: Path) -> None:
     interruption = sound.speech_like(4.0, seed=9)
     script = sound.silence(1.0) + long_sentence + sound.silence(1.5) + interruption
     script.write_wav(tmp_path / "microphone.wav")
-    dropped_ms: list[int] = []
     is_interrupted = trio.Event()
 
     async def watched(call: voicegate.Call) -> None:
         push_event = call.push_event
 
         def note(event: voicegate.CallEvent) -> None:
-            if isinstance(event, voicegate.Interrupted):
-                dropped_ms.append(event.interruption.dropped_ms)
-                if event.interruption.dropped_ms > 1000:
-                    is_interrupted.set()
+            if isinstance(event, voicegate.Interrupted) and event.interruption.dropped_ms > 1000:
+                is_interrupted.set()
             push_event(event)
 
         call.push_event = note  # type: ignore[method-assign]
@@ -76,17 +73,18 @@ async def test_speaking_over_the_parrot_stops_it(tmp_path: Path) -> None:
             open_browser("chromium", microphone=tmp_path / "microphone.wav") as browser,
         ):
             page = await browser.open_page(server.url)
-            loudness = 1.0
-            # Played back whole, the sentence would go on for seconds after the interruption.
-            while loudness > 0.005:
+            # Played back whole, the sentence would go on for seconds after the interruption. A stall may
+            # split what was said, and the buffer of a browser that is late grows.
+            is_cut_short = False
+            while not is_cut_short:
                 await start_call(page)
-                with trio.move_on_after(script.seconds + 10):  # a stall may split what was said
+                with trio.move_on_after(script.seconds + 10):
                     await is_interrupted.wait()
                 await trio.sleep(0.3)  # what was sent before still has to get through the browser's buffer
-                loudness = (await page.record("voicegate.remoteStream", seconds=0.7)).loudness
+                heard = await page.record("voicegate.remoteStream", seconds=0.7)
+                is_cut_short = is_interrupted.is_set() and heard.loudness <= 0.005
                 await page.click("#hang-up")
                 is_interrupted = trio.Event()
-    assert max(dropped_ms) > 1000
 
 
 async def test_the_page_tells_why_a_call_did_not_come_about(tmp_path: Path) -> None:
