@@ -132,12 +132,12 @@ async def run_machine(
 ) -> None:
     """Run a machine with two workers."""
     config = Config(http="127.0.0.1:0", agent=patient.NAME, workers=2, max_calls=max_calls, region=region)
+    directory.register_relay("here", RelayLease(udp=(("127.0.0.1", 9),)))
     async with trio.open_nursery() as nursery:
         run = partial(
             run_workers,
             config,
             secrets=[SECRET],
-            relays={"here": RelayLease(udp=(("127.0.0.1", 9),))},
             hop_host="127.0.0.1",
             directory=directory,
             wrap=lambda workers: FleetCalls(workers, directory, secrets=[SECRET], region=region),

@@ -88,6 +88,7 @@ async def open_place(
 ) -> AsyncIterator[Place]:
     settings = {"http": "127.0.0.1:0", "agent": patient.NAME, "workers": 2, **given}
     directory = MemoryDirectory()
+    directory.register_relay("here", RelayLease(udp=(("127.0.0.1", 9),)))
     with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             workers = await nursery.start(
@@ -95,7 +96,6 @@ async def open_place(
                     run_workers,
                     Config(**settings),
                     secrets=[bytes(16)],
-                    relays={"here": RelayLease(udp=(("127.0.0.1", 9),))},
                     hop_host="127.0.0.1",
                     hop=hop,
                     directory=directory,

@@ -146,7 +146,6 @@ class Back:
                     run_workers,
                     config,
                     secrets=self._secrets,
-                    relays=self._directory.snapshot().relays,
                     hop_host=await Announced(config, hop.host).find(),
                     hop=hop,
                     directory=self._directory,

@@ -58,7 +58,6 @@ async def run_workers(
     config: Config,
     *,
     secrets: Sequence[bytes],
-    relays: Mapping[str, RelayLease],
     hop_host: str,
     directory: Directory,
     relay: "Relay | None" = None,
@@ -72,9 +71,9 @@ async def run_workers(
     Args:
         config: The server's.
         secrets: Those that credentials are made of.
-        relays: Those that the first answers choose among; see `Workers.set_relays`.
         hop_host: The local address on which relays reach the transceivers.
-        directory: Where the workers' transceivers are announced.
+        directory: Where the workers' transceivers are announced, and the relays of the first answers listed;
+            news of these comes by `Workers.set_relays`.
         relay: The one of this machine, if it has one.
         hop: Where the first worker takes packets from relays; the others at the ports behind it, or, if it is
             0, each at a free one. A wildcard is announced as ``hop_host``. By default that, with free ports.
@@ -92,7 +91,7 @@ async def run_workers(
         settings = _settings_of_all(attrs.evolve(config, http=http), secrets, hop, Path(folder))
         async with trio.open_nursery() as nursery:
             reserve = Reserve(nursery, "voicegate.worker", patience=_PATIENCE)
-            orders = Orders(hop_host=hop_host, relays=RelayList(relays))
+            orders = Orders(hop_host=hop_host, relays=RelayList(directory.snapshot().relays))
             keepers = [
                 WorkerKeeper(number, settings, orders, directory, reserve=reserve)
                 for number in range(config.workers)
