@@ -27,7 +27,7 @@ async def start(page: Page, direction: str) -> None:
 
 
 async def test_the_agent_hears_a_page_that_only_sends(tmp_path: Path) -> None:
-    sum([beeps.beeps()] * 20, sound.silence(0.0)).write_wav(tmp_path / "microphone.wav")
+    sum([beeps.beeps()] * 100, sound.silence(0.0)).write_wav(tmp_path / "microphone.wav")
     heard = bytearray()
 
     async def listen(call: voicegate.Call) -> None:
@@ -53,7 +53,7 @@ async def test_the_agent_hears_a_page_that_only_sends(tmp_path: Path) -> None:
 
 
 async def test_an_ice_restart_of_a_page_is_not_heard(tmp_path: Path) -> None:
-    sum([beeps.beeps()] * 60, sound.silence(0.0)).write_wav(tmp_path / "microphone.wav")
+    sum([beeps.beeps()] * 100, sound.silence(0.0)).write_wav(tmp_path / "microphone.wav")
     with trio.fail_after(240):
         async with (
             run_server(agent=voicegate.agents.echo) as server,
