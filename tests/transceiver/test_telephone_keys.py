@@ -4,9 +4,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.transceiver.exchange import CLIENT_HOST, Exchange
+from tests.transceiver.exchange import CLIENT_HOST, Caller, Exchange
 from tests.transceiver.harness import Harness
-from voicegate.call import Call, DtmfReceived
+from voicegate.call import Agent, Call, DtmfReceived
 from voicegate.rtp import RtpPacket, TelephoneEvent
 from voicegate.rtp.telephone_event import END_SECONDS
 from voicegate.testing.client import ClientCore, ClientState
@@ -92,6 +92,24 @@ def test_the_short_way_tells_that_there_is_something_to_settle() -> None:
     assert call.core.poll_event() == KeyPressed("5", 100)
 
 
+async def open_exchange(nursery: trio.Nursery, agent: Agent) -> tuple[Exchange, Caller]:
+    """Place a call that has keys: what negotiation would have brought about; its client's offer has none."""
+    exchange = await Exchange.open(nursery, agent)
+    caller = exchange.dial()
+    call = exchange.transceiver.find(caller.call_id)
+    assert call is not None
+    nursery.start_soon(caller.run)
+    await caller.wait_for(ClientState.CONNECTED)
+    await trio.sleep(1)
+    call.core.media._keys._clock_rates[KEYS] = 8000
+    return exchange, caller
+
+
+def deliver(exchange: Exchange, caller: Caller, payload: bytes) -> None:
+    data = key_packet(caller.core, payload, now=trio.current_time())
+    exchange.port.deliver(hop.encode(hop.HopType.DATA, host=CLIENT_HOST, port=caller.number, payload=data))
+
+
 @pytest.mark.parametrize("is_conversing", [False, True])
 async def test_the_agent_is_told_once_in_a_conversation_and_without(
     is_conversing: bool, nursery: trio.Nursery, autojump_clock: MockClock
@@ -105,20 +123,32 @@ async def test_the_agent_is_told_once_in_a_conversation_and_without(
             if isinstance(each, DtmfReceived):
                 told.append(each)  # noqa: PERF401 - others look at it
 
-    exchange = await Exchange.open(nursery, agent)
-    caller = exchange.dial()
-    call = exchange.transceiver.find(caller.call_id)
-    assert call is not None
-    nursery.start_soon(caller.run)
-    await caller.wait_for(ClientState.CONNECTED)
-    await trio.sleep(1)
-    # What negotiation would have brought about; the offer of this client has none.
-    call.core.media._keys._clock_rates[KEYS] = 8000
+    exchange, caller = await open_exchange(nursery, agent)
     for _ in range(3):
-        data = key_packet(caller.core, event(800, is_end=True), now=trio.current_time())
-        exchange.port.deliver(
-            hop.encode(hop.HopType.DATA, host=CLIENT_HOST, port=caller.number, payload=data)
-        )
+        deliver(exchange, caller, event(800, is_end=True))
     await trio.sleep(1)
     assert told == [DtmfReceived(digit="5", duration_ms=100)]
+    exchange.scope.cancel()
+
+
+async def test_a_stall_of_ours_does_not_cut_a_press_short_that_went_on_meanwhile(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    told: list[DtmfReceived] = []
+
+    async def agent(call: Call) -> None:
+        async for each in call.events:
+            if isinstance(each, DtmfReceived):
+                told.append(each)  # noqa: PERF401 - others look at it
+
+    exchange, caller = await open_exchange(nursery, agent)
+    deliver(exchange, caller, event(160))
+    await trio.sleep(0.02)
+    for duration in range(320, 3200, 160):
+        deliver(exchange, caller, event(duration))
+    autojump_clock.jump(0.4)
+    await trio.testing.wait_all_tasks_blocked()
+    deliver(exchange, caller, event(3360, is_end=True))
+    await trio.sleep(1)
+    assert told == [DtmfReceived(digit="5", duration_ms=420)]
     exchange.scope.cancel()

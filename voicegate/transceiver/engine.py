@@ -26,7 +26,7 @@ from voicegate.errors import WireError
 from voicegate.ice import Message
 from voicegate.observability import Histogram
 from voicegate.transceiver.alarm import Alarm
-from voicegate.transceiver.clock import Frames, SlotClock
+from voicegate.transceiver.clock import SLOT_SECONDS, Frames, SlotClock
 from voicegate.transceiver.collector import Collector
 from voicegate.transceiver.feed import CallFeed
 from voicegate.transceiver.lateness import Lateness
@@ -38,6 +38,12 @@ __all__ = ["Engine"]
 
 _RUNS_PER_TURN: Final = 16
 """Runs handled before other tasks get their turn, even when more datagrams wait: some milliseconds."""
+
+_LATE_SECONDS: Final = SLOT_SECONDS
+"""Behind its time by so much, a turn first takes what arrived meanwhile."""
+
+_CATCH_UP_SECONDS: Final = 0.1
+"""What that may take, but never longer than it was late: other tasks wait for it, too."""
 
 _ANSWER_BOUNDS_MS: Final = (50, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000)
 
@@ -134,14 +140,21 @@ class Engine:
         while True:
             await self._port.wait_readable()  # which lets other tasks run, even if there is something
             for _ in range(_RUNS_PER_TURN):
-                run = self._port.receive_run()
-                if run is None:
+                if not self._take_next():
                     break
-                now = trio.current_time()
-                if now >= self._alarm.deadline:
-                    self._turn(now)
-                self._take_run(*run, now)
-                self._send()
+            self._turn(trio.current_time())
+
+    def _take_next(self) -> bool:
+        """Take the next run, behind the frames that are due; return whether there was one."""
+        run = self._port.receive_run()
+        if run is None:
+            return False
+        now = trio.current_time()
+        if now >= self._alarm.deadline:
+            self._send_due(now)
+        self._take_run(*run, now)
+        self._send()
+        return True
 
     def _take_run(self, run: bytes, size: int, source: Address, now: float) -> None:
         """Hand each datagram of a run to its call; all are ``size`` long, the last may be shorter."""
@@ -218,24 +231,33 @@ class Engine:
     async def _keep_time(self) -> None:
         while True:
             await self._alarm.wait()
-            now = trio.current_time()
-            if now >= self._alarm.deadline:
-                self._turn(now)
+            self._turn(trio.current_time())
             if self._collector is not None:
                 self._collector.collect(until=self._alarm.deadline, is_idle=not self._by_session)
 
     def _turn(self, now: float) -> None:
         """Send the frames of the slots that have begun, then let the calls act whose deadline has come."""
+        if now < self._alarm.deadline:
+            return
+        self._send_due(now)
+        late = now - self._alarm.deadline
+        if late > _LATE_SECONDS:  # What arrived while nobody looked must not count as missing.
+            until = now + min(late, _CATCH_UP_SECONDS)
+            while now < until and self._take_next():
+                now = trio.current_time()
         clock = self._clock
-        clock.handle_timeout(now=now)
-        while (frames := clock.poll_frames()) is not None:
-            self._send_frames(frames, now)
         while (feed := clock.poll_wake()) is not None:
             call = self._by_feed[feed]
             call.handle_timeout(now=now)
             self.settle(call, now)
         self._send()
         self._alarm.set(self._next_deadline())
+
+    def _send_due(self, now: float) -> None:
+        clock = self._clock
+        clock.handle_timeout(now=now)
+        while (frames := clock.poll_frames()) is not None:
+            self._send_frames(frames, now)
 
     def _send_frames(self, frames: Frames[CallFeed], now: float) -> None:
         for first in range(0, len(frames.members), _FRAMES_AT_ONCE):
