@@ -34,6 +34,7 @@ _LOSE_MICROPHONE = "window.microphone?.getTracks().forEach((track) => track.stop
 
 _CONNECT_TO_ITSELF = f"""(async () => {{
   {_LOSE_MICROPHONE};
+  for (const earlier of recorder.peerConnections) earlier.close();
   const [near, far] = [new RTCPeerConnection(), new RTCPeerConnection()];
   const candidates = [];
   near.onicecandidate = ({{ candidate }}) => {{
