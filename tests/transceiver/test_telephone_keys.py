@@ -1,5 +1,7 @@
 """Keys of a telephone (DTMF) on their way from packets to the agent."""
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -92,6 +94,13 @@ def test_the_short_way_tells_that_there_is_something_to_settle() -> None:
     assert call.core.poll_event() == KeyPressed("5", 100)
 
 
+async def note_keys(told: list[DtmfReceived], call: Call) -> None:
+    """Be an agent that is told keys."""
+    async for each in call.events:
+        if isinstance(each, DtmfReceived):
+            told.append(each)  # noqa: PERF401 - others look at it
+
+
 async def open_exchange(nursery: trio.Nursery, agent: Agent) -> tuple[Exchange, Caller]:
     """Place a call that has keys: what negotiation would have brought about; its client's offer has none."""
     exchange = await Exchange.open(nursery, agent)
@@ -119,9 +128,7 @@ async def test_the_agent_is_told_once_in_a_conversation_and_without(
     async def agent(call: Call) -> None:
         if is_conversing:
             call.converse()
-        async for each in call.events:
-            if isinstance(each, DtmfReceived):
-                told.append(each)  # noqa: PERF401 - others look at it
+        await note_keys(told, call)
 
     exchange, caller = await open_exchange(nursery, agent)
     for _ in range(3):
@@ -135,13 +142,7 @@ async def test_a_stall_of_ours_does_not_cut_a_press_short_that_went_on_meanwhile
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     told: list[DtmfReceived] = []
-
-    async def agent(call: Call) -> None:
-        async for each in call.events:
-            if isinstance(each, DtmfReceived):
-                told.append(each)  # noqa: PERF401 - others look at it
-
-    exchange, caller = await open_exchange(nursery, agent)
+    exchange, caller = await open_exchange(nursery, partial(note_keys, told))
     deliver(exchange, caller, event(160))
     await trio.sleep(0.02)
     for duration in range(320, 3200, 160):
